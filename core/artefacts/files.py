@@ -1,0 +1,94 @@
+"""Files: hashed, and written so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eosin.artefacts.plan import canonical_json
+from eosin.errors import ArtefactError, InputError
+
+_CHUNK = 1 << 20
+UNTRACKED = ("manifest.json", "run.json", ".lock")
+SCRATCH = "_work"
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's content, as hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def digest_of_folder(folder: Path) -> str:
+    """sha256 over the names and contents of all files below `folder`, hidden ones left out."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            digest.update(canonical_json([name.as_posix(), sha256_of(path)]))
+    return digest.hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden temporary name beside `path`, synced and renamed over it when the block ends well.
+
+    Raises:
+        InputError: the disk is full; what was finished before is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"no space left on the disk of {path.parent}: free some and run the same command again; finished parts are kept"
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON for people and machines: sorted, indented, replaced atomically."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds a mapping.
+
+    Raises:
+        ArtefactError: it does not.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path}: damaged, not readable as JSON ({error}); build it again with --overwrite") from error
+    if not isinstance(value, dict):
+        raise ArtefactError(f"{path}: damaged, a mapping is wanted; build it again with --overwrite")
+    return value
+
+
+def tracked_files(folder: Path) -> list[Path]:
+    """Every file of an artefact that its manifest lists, in a stable order."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and name.parts[0] != SCRATCH and name.as_posix() not in UNTRACKED and not path.name.startswith("."):
+            found.append(path)
+    return found
