@@ -288,7 +288,6 @@ _SIGNATURES = {
     b"II*\0": "tiff",
     b"MM\0*": "tiff",
     b"II+\0": "tiff",
-    b"MM\0+": "tiff",
 }
 
 
