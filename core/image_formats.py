@@ -42,6 +42,7 @@ class ImageHeader:
         key: the colour that PNG declares transparent, one value a channel at stored depth.
         frame: the part of a GIF's screen that its first frame covers: x0, y0, x1, y1.
         several_scans: the JPEG is decoded in more than one pass.
+        whole: the JPEG's segments are well formed up to its first scan.
     """
 
     format: str
@@ -54,6 +55,7 @@ class ImageHeader:
     key: tuple[int, ...] | None = None
     frame: tuple[int, int, int, int] | None = None
     several_scans: bool = False
+    whole: bool = True
 
 
 def truncated(what: str) -> ImageError:
@@ -107,7 +109,7 @@ def read_jpeg_header(data: bytes) -> ImageHeader:
             several = progressive or data[body : body + 1] != bytes([components])
             return ImageHeader("jpeg", 0, 0, data, orientation, several_scans=several)
         position = end
-    return ImageHeader("jpeg", 0, 0, data, orientation, several_scans=True)
+    return ImageHeader("jpeg", 0, 0, data, orientation, several_scans=True, whole=False)
 
 
 def read_png_header(data: bytes) -> ImageHeader:

@@ -37,22 +37,11 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 }
 _COLOUR_MODES = ("1", "L", "P", "RGB", "CMYK")
 _ALPHA_MODES = ("LA", "PA", "RGBA")
-_TIFF_COMPRESSIONS = (
-    "raw",
-    "tiff_ccitt",
-    "group3",
-    "group4",
-    "tiff_lzw",
-    "jpeg",
-    "tiff_adobe_deflate",
-    "tiff_deflate",
-    "packbits",
-    "lzma",
-    "zstd",
-    "webp",
-)
-_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH, _TIFF_BITS, _TIFF_SAMPLE_FORMAT, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 322, 323, 258, 339, 262, 284
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+# Fax compression is left out: libtiff paints damaged rows over and reports success.
+_TIFF_COMPRESSIONS = ("raw", "tiff_lzw", "jpeg", "tiff_adobe_deflate", "tiff_deflate", "packbits", "zstd", "webp")
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR, _TIFF_SAMPLE_FORMAT = 256, 257, 258, 262, 284, 339
+_TIFF_STRIPS, _TIFF_STRIP_BYTES = 273, 279
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH, _TIFF_TILES, _TIFF_TILE_BYTES = 322, 323, 324, 325
 
 # What Pillow's plugins and codecs raise on damaged bytes; anything else is a fault of ours and must surface as such.
 _DECODER_ERRORS = (
@@ -130,7 +119,7 @@ def open_lazily(header: ImageHeader, payload: bytes | None = None) -> ImageFile.
             raise _unsupported(kind, str(error)) from error
         raise
     if isinstance(image, TiffImageFile):
-        _check_tiff(image)
+        _check_tiff(image, header.payload)
     elif isinstance(image, BmpImageFile):
         _check_bmp(image, header.payload)
     return image
@@ -155,7 +144,7 @@ def decode_pixels(header: ImageHeader, image: ImageFile.ImageFile) -> Pixels:
     if header.format == "png" and header.colour == 4 and header.depth == 16:
         return _grey_alpha_16(header)
     if header.format == "gif" and ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise corrupt("GIF", "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, which hides damage in GIF; unset it")
+        raise ImageError("unverifiable", "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, which hides damage in GIF; unset it or use PNG")
     if (low_tiles := _low_byte_tiles(image)) is not None:
         low_image = open_lazily(header)
         low_image.tile = low_tiles
@@ -281,10 +270,10 @@ def _low_byte_tiles(image: ImageFile.ImageFile) -> list[ImageFile._Tile] | None:
             return None
         swapped = raw_mode[:-1] + _OTHER_BYTE[raw_mode[-1]]
         tiles.append(tile._replace(args=(swapped, *rest) if rest else swapped))
-    return tiles
+    return tiles or None
 
 
-def _check_tiff(image: TiffImageFile) -> None:
+def _check_tiff(image: TiffImageFile, data: bytes) -> None:
     """Refuse the layouts that Pillow would decode to wrong or partial pixels without saying so."""
     tags = image.tag_v2
     compression = str(image.info["compression"])
@@ -299,6 +288,21 @@ def _check_tiff(image: TiffImageFile) -> None:
     if compression == "raw":
         covered = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (tile.extents or (0, 0, 0, 0) for tile in image.tile))
         if covered < tags[_TIFF_WIDTH] * tags[_TIFF_HEIGHT] * (len(image.getbands()) if planar else 1):
+            raise truncated("TIFF")
+    else:
+        _check_tiff_blocks(image, data, is_jpeg=compression == "jpeg")
+
+
+def _check_tiff_blocks(image: TiffImageFile, data: bytes, *, is_jpeg: bool) -> None:
+    """Refuse compressed strips and tiles that reach past the file, and JPEG ones without an end, which libtiff fills up with grey."""
+    tags = image.tag_v2
+    offsets = tags.get(_TIFF_STRIPS, tags.get(_TIFF_TILES, ()))
+    counts = tags.get(_TIFF_STRIP_BYTES, tags.get(_TIFF_TILE_BYTES, ()))
+    if len(offsets) != len(counts) or not offsets:
+        raise corrupt("TIFF", f"{len(offsets)} blocks with {len(counts)} lengths")
+    for start, count in zip(offsets, counts, strict=True):
+        end = start + count
+        if end > len(data) or (is_jpeg and not data[max(start, end - 64) : end].rstrip(b"\0").endswith(b"\xff\xd9")):
             raise truncated("TIFF")
 
 

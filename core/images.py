@@ -17,13 +17,14 @@ The format is decided by content. Sizes are checked from the header before any p
     colour profiles, gamma                  ignored, as the models' own image processors do
     data after the image                    ignored
     float, signed, 32-bit, Lab samples      refused: unsupported_pixels
-    run-length BMP, old-style JPEG TIFF     refused: unsupported_pixels
+    run-length BMP; fax and old JPEG TIFF   refused: unsupported_pixels
     16-bit TIFF, planar or premultiplied    refused: unsupported_pixels
     damage that a decoder could patch over  refused: truncated or corrupt
 
 Reasons: `empty`, `too_many_bytes`, `too_many_pixels`, `too_long_side`, `too_many_scans`, `unknown_format`, `unsupported_pixels`,
-`truncated`, `corrupt`, `out_of_memory`. Pillow's process-wide switches for damaged and very large files are neither changed nor obeyed,
-and no function keeps state, so all of them may be called from any number of threads.
+`truncated`, `corrupt`, `out_of_memory`, `unverifiable` (a GIF while other code makes Pillow accept damaged files). Pillow's process-wide
+switches for damaged and very large files are neither changed nor obeyed, and no function keeps state, so all of them may be called from
+any number of threads. One gap: of a JPEG inside a TIFF only the end of each block is checked, not that all of its rows are there.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def image_size(data: Encoded) -> tuple[int, int]:
     """
     header = _read_header(data, _HEADER_ONLY)
     if header.format == "jpeg":
-        width, height, _ = _jpeg_header(header.payload)
+        width, height, _ = _jpeg_header(header)
     elif header.width:
         width, height = header.width, header.height
     else:
@@ -234,26 +235,27 @@ def _read_header(data: Encoded, limits: ImageLimits) -> ImageHeader:
     return header
 
 
-def _jpeg_header(data: bytes) -> tuple[int, int, str]:
+def _jpeg_header(header: ImageHeader) -> tuple[int, int, str]:
     """Width, height and colour space, as libjpeg itself reads them."""
     try:
-        height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(header.payload)
     except ValueError as error:
-        raise _jpeg_error(data, error) from error
+        raise _jpeg_error(header, error) from error
     return int(width), int(height), str(colour)
 
 
-def _jpeg_error(data: bytes, error: ValueError) -> ImageError:
-    if "Premature end" in str(error) or b"\xff\xda" not in data:
+def _jpeg_error(header: ImageHeader, error: ValueError) -> ImageError:
+    """libjpeg-turbo's one message for any header it gives up on names the subsampling; only in a whole header is that the cause."""
+    if "Premature end" in str(error) or b"\xff\xda" not in header.payload:
         return truncated("JPEG")
-    if "subsampling" in str(error) or "precision" in str(error):
-        return ImageError("unsupported_pixels", f"JPEG with unusual sampling or depth ({error}); convert it to an 8-bit JPEG or a PNG")
+    if header.whole and "subsampling" in str(error):
+        return ImageError("unsupported_pixels", "JPEG of unusual coding, depth or sampling; convert it to an 8-bit JPEG or a PNG")
     return corrupt("JPEG", error)
 
 
 def _decode_jpeg(header: ImageHeader, limits: ImageLimits, at_least: int) -> Pixels:
     data = header.payload
-    width, height, colour = _jpeg_header(data)
+    width, height, colour = _jpeg_header(header)
     limits.check_size(width, height)
     if header.several_scans and (scans := data.count(b"\xff\xda")) > MAX_JPEG_SCANS:
         raise ImageError("too_many_scans", f"the JPEG is stored in {scans} passes; at most {MAX_JPEG_SCANS} are allowed")
@@ -262,7 +264,7 @@ def _decode_jpeg(header: ImageHeader, limits: ImageLimits, at_least: int) -> Pix
         # strict: libjpeg reports missing and damaged data as a mere warning and fills up with grey.
         pixels: Pixels = simplejpeg.decode_jpeg(data, "CMYK" if inverted else "RGB", min_height=at_least, min_width=at_least, strict=True)
     except ValueError as error:
-        raise _jpeg_error(data, error) from error
+        raise _jpeg_error(header, error) from error
     return np.array(Image.fromarray(255 - pixels, mode="CMYK").convert("RGB")) if inverted else pixels
 
 
@@ -283,6 +285,6 @@ def _is_plain(encoded: bytes) -> bool:
     if header.orientation != 1:
         return False
     if header.format == "jpeg":
-        return _jpeg_header(encoded)[2] == "YCbCr"
+        return _jpeg_header(header)[2] == "YCbCr"
     rgb = header.format == "png" and (header.colour, header.depth, header.key) == (2, 8, None)
     return rgb and b"acTL" not in encoded
