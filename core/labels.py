@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
 
 from eosin.config import load_recipe
 from eosin.errors import ConfigError
@@ -60,15 +62,26 @@ class LabelSet:
         return {facet: tuple(found) for facet, found in values.items() if len(found) > 1}
 
 
-def load_label_set(name: str | None, labels: Sequence[str]) -> LabelSet:
-    """The label set `name` (a file, or a name below `eosin.configs/labels`), narrowed to `labels`.
+def load_label_set(name: str, labels: Sequence[str]) -> LabelSet:
+    """A label set, narrowed to `labels`.
 
-    Without a name, the labels speak for themselves: `colon_aca` becomes "colon aca".
+    Args:
+        name: a file, a name below `eosin.configs/labels`, or `auto`: the shipped set that names exactly these labels, and
+            where there is none the labels' own words (`colon_aca` becomes "colon aca").
+        labels: as they stand in the records.
 
     Raises:
         ConfigError: there is no such set, or it belongs to another data set.
     """
-    if not name:
-        return LabelSet({label: LabelClass(label.rsplit("/", 1)[-1].replace("_", " ").strip()) for label in labels})
+    if name == "auto":
+        return _matching(labels)
     recipe = name if name.endswith((".yaml", ".yml")) else f"labels/{name}"
     return load_recipe(LabelSet, recipe).select(labels)
+
+
+def _matching(labels: Sequence[str]) -> LabelSet:
+    for path in sorted(Path(str(resources.files("eosin.configs"))).glob("labels/*.yaml")):
+        found = load_recipe(LabelSet, str(path))
+        if set(found.classes) == set(labels):
+            return found.select(labels)
+    return LabelSet({label: LabelClass(label.rsplit("/", 1)[-1].replace("_", " ").strip()) for label in labels})

@@ -113,14 +113,16 @@ class ArtefactWriter:
         return [(name, task) for name, task in named if not _sidecar(self.path, name).is_file()]
 
     def finish(self, results: Mapping[str, Any] | None = None) -> Artefact:
-        """Merge the sidecars, write rejects, card and manifest.
+        """Merge the sidecars, write rejects, card and manifest; a finished artefact is opened and left as it is.
 
         Args:
             results: what the work found and readers need: scores, fingerprints, formats.
 
         Raises:
-            ArtefactError: tasks are left to do.
+            ArtefactError: tasks are left to do, or what is finished does not match its manifest.
         """
+        if self.finished:
+            return open_artefact(self.path)
         left = self.pending()
         if left:
             raise ArtefactError(f"{self.path}: {len(left)} of {len(self.plan.tasks)} tasks are not done; run the command again")
