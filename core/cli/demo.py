@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -33,52 +34,55 @@ class Stage:
     artefact: str
 
 
-def stages(out: Path, flavour: str, tiles: Path | None) -> list[Stage]:
+_DATA = {"phantoms": "demo/phantoms", "tiles": "demo/tiles", "small": "demo/phantoms-small"}
+
+
+def _recipe(name: str, flavour: str) -> str:
+    """The flavour's own recipe where one is shipped, such as `demo/tiles-clip`, else the common one."""
+    own = f"demo/{flavour}-{name}"
+    return own if (Path(str(resources.files("eosin.configs"))) / f"{own}.yaml").is_file() else f"demo/{name}"
+
+
+def stages(out: Path, flavour: str, tiles: Path | None = None) -> list[Stage]:
     """The demo's commands, in order.
 
     Args:
         out: the demo's folder.
-        flavour: `demo`, `small` or `tiles`: the folder of `eosin.configs` the recipes are taken from.
-        tiles: a folder of tiles; without it phantoms are made.
+        flavour: `phantoms`, `tiles` or `small`.
+        tiles: for `tiles`, the folder of images.
     """
-    data = ("build", f"{flavour}/data", *((f"folder={tiles}",) if tiles else ()))
     images, texts, talks = (f"{out}/data/{kind}" for kind in ("labelled_images", "image_text", "conversations"))
-    plan = [
-        (Stage("data", data, "data")),
-        Stage("clip", ("clip", "train", f"{flavour}/clip", f"data={texts}"), "clip"),
-        Stage("clip_export", ("clip", "export", f"{flavour}/clip-export", f"model={out}/clip"), "clip_hf"),
-        Stage("embed", ("clip", "embed", f"{flavour}/embed", f"model={out}/clip", f"data={images}"), "embeddings"),
-        Stage("index", ("index", "build", f"{flavour}/index", f"data={out}/embeddings"), "index"),
-        Stage("evidence", ("build", f"{flavour}/evidence", f"conversations={talks}", f"embeddings={out}/embeddings"), "evidence"),
-        Stage("stage1", ("llm", "train", f"{flavour}/llm-stage1", f"vision={out}/clip_hf", f"data=[{texts},{talks}]"), "llm_stage1"),
-        Stage(
-            "stage2",
-            ("llm", "train", f"{flavour}/llm-stage2", f"model={out}/llm_stage1", f"data=[{talks},{out}/evidence/conversations]"),
-            "llm_stage2",
-        ),
-        Stage("llm_export", ("llm", "export", f"{flavour}/llm-export", f"model={out}/llm_stage2"), "assistant"),
-        *_evaluations(out, flavour, images, talks),
-    ]
+    made = {
+        "clip": ("clip", "train", "clip", f"data={texts}"),
+        "clip_hf": ("clip", "export", "clip-export", f"model={out}/clip"),
+        "embeddings": ("clip", "embed", "embed", f"model={out}/clip", f"data={images}"),
+        "index": ("index", "build", "index", f"data={out}/embeddings"),
+        "llm_stage1": ("llm", "train", "llm-stage1", f"vision={out}/clip_hf", f"data=[{texts},{talks}]"),
+        "llm_stage2": ("llm", "train", "llm-stage2", f"model={out}/llm_stage1", f"data=[{talks},{out}/evidence/conversations]"),
+        "assistant": ("llm", "export", "llm-export", f"model={out}/llm_stage2"),
+        **_evaluations(out, images, talks),
+    }
+    plan = [Stage("data", ("build", _DATA[flavour], *((f"folder={tiles}",) if tiles else ())), "data")]
+    for folder, (verb, action, name, *inputs) in made.items():
+        plan.append(Stage(folder.replace("predictions/", "eval_"), (verb, action, _recipe(name, flavour), *inputs), folder))
+    evidence = ("build", _recipe("evidence", flavour), f"conversations={talks}", f"embeddings={out}/embeddings")
+    plan.insert(5, Stage("evidence", evidence, "evidence"))
     return [Stage(item.name, (*item.arguments, "--out", f"{out}/{item.artefact}"), item.artefact) for item in plan]
 
 
-def _evaluations(out: Path, flavour: str, images: str, talks: str) -> list[Stage]:
-    zero_shot = (f"embedder={out}/clip", f"data={images}")
+def _evaluations(out: Path, images: str, talks: str) -> dict[str, tuple[str, ...]]:
+    zero_shot = (f"model={out}/clip", f"data={images}")
     vqa = (f"model={out}/assistant", f"data={talks}")
-    found = {
-        "zero_shot": ("zero-shot", zero_shot),
-        "zero_shot_blind": ("zero-shot-blind", zero_shot),
-        "colour": ("colour", (f"data={images}", f"conversations={talks}")),
-        "vqa": ("vqa", vqa),
-        "vqa_blind": ("vqa-blind", vqa),
-        "vqa_evidence": ("vqa-evidence", (*vqa, f"index={out}/index", f"embedder={out}/clip")),
+    runs: dict[str, tuple[str, ...]] = {
+        "predictions/zero_shot": ("eval", "run", "eval-zero-shot", *zero_shot),
+        "predictions/zero_shot_blind": ("eval", "run", "eval-zero-shot-blind", *zero_shot),
+        "predictions/colour": ("eval", "run", "eval-colour", f"data={images}", f"conversations={talks}"),
+        "predictions/vqa": ("eval", "run", "eval-vqa", *vqa),
+        "predictions/vqa_blind": ("eval", "run", "eval-vqa-blind", *vqa),
+        "predictions/vqa_evidence": ("eval", "run", "eval-vqa-evidence", *vqa, f"index={out}/index", f"embedder={out}/clip"),
     }
-    runs = [
-        Stage(f"eval_{name}", ("eval", "run", f"{flavour}/eval-{recipe}", *inputs), f"predictions/{name}")
-        for name, (recipe, inputs) in found.items()
-    ]
-    predictions = ",".join(f"{out}/{run.artefact}" for run in runs)
-    return [*runs, Stage("report", ("eval", "score", f"{flavour}/report", f"predictions=[{predictions}]"), "report")]
+    predictions = ",".join(f"{out}/{folder}" for folder in runs)
+    return {**runs, "report": ("eval", "score", "report", f"predictions=[{predictions}]")}
 
 
 def main(argv: list[str]) -> None:
@@ -96,7 +100,7 @@ def main(argv: list[str]) -> None:
     arguments = parser.parse_args(argv)
     if arguments.tiles is not None and not arguments.tiles.is_dir():
         raise InputError(f"--tiles {arguments.tiles}: no such folder; a folder with one folder of images a class is wanted")
-    flavour = "small" if arguments.small else "tiles" if arguments.tiles else "demo"
+    flavour = "small" if arguments.small else "tiles" if arguments.tiles else "phantoms"
     run_stages(arguments.out, stages(arguments.out, flavour, arguments.tiles))
     if not arguments.no_serve:
         serve = _serve_arguments(arguments.out, arguments.port)
