@@ -1,0 +1,262 @@
+"""A chat model behind an OpenAI-compatible server: vLLM, Eosin's own gateway, a vendor's endpoint.
+
+What such servers get wrong is not passed on: a reply without finish reason was cut off, a stream may end without an
+error, a 200 may hold an error object. Each of these is a `BackendError`.
+
+A key goes over the wire as it is: use https for any server that is not on this machine. A server on this machine is
+spoken to directly, whatever proxy the environment names.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from eosin.errors import BackendError, ConfigError, EosinError, InputError, MissingDependency, Unsupported
+from eosin.models.protocols import Capabilities, Chat, Delta, FinishReason, Reply, Sampling, Usage, fingerprint_of
+from eosin.models.specs import ChatSpec
+from eosin.models.sse import DONE, SseParser, error_words, json_event
+from eosin.models.wire import finish_reason_of, logprobs_of, usage_of, wire_messages, wire_sampling
+
+if TYPE_CHECKING:
+    import httpx
+
+_RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+_REFUSED = frozenset({400, 413, 415, 422})
+_MISCONFIGURED = frozenset({401, 403, 404, 405})
+_LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When a request is tried again: after 408, 409, 429, 5xx, a broken connection or a timeout.
+
+    Attributes:
+        attempts: requests in all.
+        first_wait: seconds before the second attempt; doubled each time, unless the server says `Retry-After`.
+    """
+
+    attempts: int = 5
+    first_wait: float = 1.0
+
+
+class _Again(Exception):
+    """A failure that another attempt may mend."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class HttpChat:
+    """`ChatModel` over HTTP; `spec.batch_size` requests are under way at once.
+
+    Args:
+        spec: with `url`, the server's base such as http://127.0.0.1:8000/v1, and `model`, the name at the server.
+        retry: when to try again.
+
+    Raises:
+        ConfigError: `url` is not http(s), or the variable `api_key_env` is not set.
+        MissingDependency: httpx is not installed.
+    """
+
+    def __init__(self, spec: ChatSpec, retry: Retry | None = None) -> None:
+        try:
+            import httpx
+        except ModuleNotFoundError as error:
+            raise MissingDependency("httpx", "serve") from error
+        address = urlsplit(spec.url or "")
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ConfigError(f"url is {spec.url!r}; it must be the server's base, such as http://127.0.0.1:8000/v1")
+        self._spec = spec
+        self._retry = retry or Retry()
+        self._url = f"{(spec.url or '').rstrip('/')}/chat/completions"
+        self._fingerprint = fingerprint_of([], implementation="http", url=spec.url, model=spec.model)
+        self._client = httpx.Client(
+            headers=_headers(spec.api_key_env),
+            timeout=httpx.Timeout(spec.timeout, connect=min(10.0, spec.timeout), pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=spec.batch_size),
+            trust_env=address.hostname not in ("127.0.0.1", "localhost", "::1"),
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the API offers; whether the model behind it sees images shows at the first request."""
+        return Capabilities(images=True, logprobs=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the server's address and the model's name: the weights behind them cannot be seen from here."""
+        return self._fingerprint
+
+    def generate(self, batch: Sequence[Chat], sampling: Sampling) -> list[Reply]:
+        """A reply to each chat, in order. Usage is 0 and 0 where the server does not count.
+
+        Raises:
+            ImageError: an image cannot be decoded.
+            InputError: the server refused a chat, for instance as longer than the model's context.
+            ConfigError: the server knows no such model or key.
+            BackendError: the server failed on every attempt, or broke the protocol.
+            Unsupported: a slide part.
+        """
+        if not batch:
+            return []
+        pool = ThreadPoolExecutor(min(self._spec.batch_size, len(batch)), thread_name_prefix="http-chat")
+        try:
+            return list(pool.map(lambda chat: self._reply(chat, sampling), batch))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def stream(self, chat: Chat, sampling: Sampling) -> Iterator[Delta]:
+        """A reply as it grows; closing the iterator closes the connection, which cancels the request at the server.
+
+        Raises:
+            ImageError, InputError, ConfigError, BackendError, Unsupported: see `generate`.
+        """
+        body = self._body(chat, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
+        with self._open(body) as response:
+            yield from _deltas(_events(response))
+
+    def score(self, chat: Chat, options: Sequence[str]) -> list[float]:
+        """Not offered by the Chat Completions API.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported(
+            "an OpenAI-compatible server gives no log-likelihoods of a reply that it did not write; "
+            "use implementation: transformers, or let the model answer"
+        )
+
+    def _body(self, chat: Chat, sampling: Sampling) -> dict[str, Any]:
+        return {"model": self._spec.model, "messages": wire_messages(chat), **wire_sampling(sampling)}
+
+    def _reply(self, chat: Chat, sampling: Sampling) -> Reply:
+        with self._open(self._body(chat, sampling)) as response:
+            choice, usage = _only_choice(json_event(response.text))
+        message = choice.get("message") or {}
+        return Reply(
+            text=message.get("content") or "",
+            finish_reason=finish_reason_of(choice.get("finish_reason")),
+            usage=usage or Usage(0, 0),
+            logprobs=logprobs_of(choice) if sampling.logprobs else None,
+            tool_calls=tuple(message.get("tool_calls") or ()),
+        )
+
+    @contextmanager
+    def _open(self, body: dict[str, Any]) -> Iterator[httpx.Response]:
+        """A successful response, its body read unless the request streams."""
+        import httpx
+
+        response = self._send(body)
+        try:
+            yield response
+        except httpx.TimeoutException as error:
+            raise BackendError(f"{self._url} sent nothing for {self._spec.timeout:g} s in the middle of a reply") from error
+        except httpx.HTTPError as error:
+            raise BackendError(f"{self._url} broke off in the middle of a reply ({error})") from error
+        finally:
+            response.close()
+
+    def _send(self, body: dict[str, Any]) -> httpx.Response:
+        wait = self._retry.first_wait
+        for attempt in range(1, self._retry.attempts + 1):
+            try:
+                return self._attempt(body)
+            except _Again as again:
+                if attempt == self._retry.attempts:
+                    raise BackendError(f"{self._url} failed {attempt} times; the last time: {again}") from again
+                time.sleep(min(again.wait if again.wait is not None else wait, _LONGEST_WAIT))
+                wait *= 2
+        raise BackendError(f"no attempt was allowed: retry.attempts is {self._retry.attempts}, at least 1 is needed")
+
+    def _attempt(self, body: dict[str, Any]) -> httpx.Response:
+        import httpx
+
+        try:
+            response = self._client.send(self._client.build_request("POST", self._url, json=body), stream=True)
+        except httpx.TimeoutException as error:
+            raise _Again(f"no answer within {self._spec.timeout:g} s") from error
+        except httpx.HTTPError as error:
+            raise _Again(f"no connection ({error})") from error
+        if response.status_code == 200 and body.get("stream"):
+            return response
+        try:
+            response.read()
+        except httpx.HTTPError as error:
+            raise _Again(f"the connection broke while the answer was read ({error})") from error
+        finally:
+            response.close()
+        if response.status_code != 200:
+            raise self._failure(response)
+        return response
+
+    def _failure(self, response: httpx.Response) -> Exception:
+        status, words = response.status_code, error_words(response.text)
+        if status in _RETRIED:
+            return _Again(f"HTTP {status}: {words}", _seconds(response.headers.get("retry-after")))
+        return _final_error(self._url, status, words)
+
+
+def _headers(api_key_env: str | None) -> dict[str, str]:
+    if not api_key_env:
+        return {}
+    key = os.environ.get(api_key_env)
+    if not key:
+        raise ConfigError(f"api_key_env names {api_key_env}, but this environment variable is not set: export {api_key_env}=...")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _final_error(url: str, status: int, words: str) -> EosinError:
+    if status in _REFUSED:
+        return InputError(f"{url} refused the request (HTTP {status}): {words}")
+    if status in _MISCONFIGURED:
+        return ConfigError(f"{url} answered HTTP {status}: {words}. Check url, model and api_key_env")
+    return BackendError(f"{url} answered HTTP {status}: {words}")
+
+
+def _seconds(value: str | None) -> float | None:
+    """`Retry-After` in seconds; its form as a date is not followed."""
+    try:
+        return max(0.0, float(value)) if value is not None else None
+    except ValueError:
+        return None
+
+
+def _only_choice(value: dict[str, Any]) -> tuple[dict[str, Any], Usage | None]:
+    choices = value.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise BackendError(f"one choice was asked for; the server's reply holds {choices!r:.200}")
+    return choices[0], usage_of(value.get("usage"))
+
+
+def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    """The objects of a server-sent event stream, up to [DONE] or its end."""
+    parser = SseParser()
+    for chunk in response.iter_bytes():
+        for data in parser.feed(chunk):
+            if data == DONE:
+                return
+            yield json_event(data)
+
+
+def _deltas(events: Iterator[dict[str, Any]]) -> Iterator[Delta]:
+    finish: FinishReason | None = None
+    usage: Usage | None = None
+    for event in events:
+        usage = usage_of(event.get("usage")) or usage
+        for choice in event.get("choices") or ():
+            text = (choice.get("delta") or {}).get("content")
+            if text:
+                yield Delta(text)
+            if choice.get("finish_reason"):
+                finish = finish_reason_of(choice["finish_reason"])
+    if finish is None:
+        raise BackendError("the server's stream ended without finish_reason: the reply was cut off")
+    yield Delta("", finish, usage)

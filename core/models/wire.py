@@ -1,0 +1,108 @@
+"""How a chat is written for an OpenAI-compatible server: messages with data URLs, sampling parameters, finish reasons.
+
+Follows the Chat Completions API (platform.openai.com/docs/api-reference/chat); `HttpChat` and the gateway both write it here.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from eosin.errors import BackendError, Unsupported
+from eosin.images import to_plain
+from eosin.models.protocols import Chat, FinishReason, Sampling, TokenLogprob, Usage
+from eosin.records import Message
+
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
+
+
+def data_url(image: bytes) -> str:
+    """An encoded image as a data URL that every server decodes to the same pixels.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    plain = to_plain(image)
+    kind = "jpeg" if plain.startswith(b"\xff\xd8") else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(plain).decode('ascii')}"
+
+
+def wire_messages(chat: Chat) -> list[dict[str, Any]]:
+    """The messages as the API takes them; a message without images is plain text.
+
+    Raises:
+        ImageError: an image cannot be decoded.
+        Unsupported: a slide part, which the API has no form for.
+    """
+    images = iter(chat.images)
+    return [{"role": message.role, "content": _content(message, images)} for message in chat.messages]
+
+
+def _content(message: Message, images: Iterator[bytes]) -> str | list[dict[str, Any]]:
+    if all(part.type == "text" for part in message.content):
+        return message.text
+    parts: list[dict[str, Any]] = []
+    for part in message.content:
+        if part.type == "image":
+            parts.append({"type": "image_url", "image_url": {"url": data_url(next(images))}})
+        elif part.type == "text":
+            parts.append({"type": "text", "text": part.text or ""})
+        else:
+            raise Unsupported(f"a {part.type} part cannot be sent to an OpenAI-compatible server; allowed: text, image")
+    return parts
+
+
+def wire_sampling(sampling: Sampling) -> dict[str, Any]:
+    """Sampling as the API's parameters; those at their default that a server may not know are left out."""
+    fields: dict[str, Any] = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    if sampling.seed is not None:
+        fields["seed"] = sampling.seed
+    if sampling.stop:
+        fields["stop"] = list(sampling.stop)
+    if sampling.logprobs:
+        fields |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+    return fields
+
+
+def finish_reason_of(value: object) -> FinishReason:
+    """The server's finish reason in Eosin's words; a content filter and unknown ones are `error`.
+
+    Raises:
+        BackendError: there is none, so the reply was cut off.
+    """
+    if not isinstance(value, str) or not value:
+        raise BackendError("the server's reply has no finish_reason: it was cut off")
+    return _FINISH.get(value, "error")
+
+
+def usage_of(value: object) -> Usage | None:
+    """The server's token counts, or None where it does not count."""
+    if not isinstance(value, Mapping):
+        return None
+    prompt, completion = value.get("prompt_tokens"), value.get("completion_tokens")
+    return Usage(prompt, completion) if isinstance(prompt, int) and isinstance(completion, int) else None
+
+
+def logprobs_of(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
+    """The choice's log-probabilities, or None where the server gave none.
+
+    Raises:
+        BackendError: they are not of the API's form.
+    """
+    content = (choice.get("logprobs") or {}).get("content")
+    if content is None:
+        return None
+    try:
+        return tuple(
+            TokenLogprob(
+                item["token"], float(item["logprob"]), {top["token"]: float(top["logprob"]) for top in item.get("top_logprobs") or ()}
+            )
+            for item in content
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BackendError(f"the server's logprobs are not of the OpenAI form ({error!r})") from error
