@@ -24,7 +24,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from eosin.errors import ImageError
-from eosin.image_formats import ImageHeader, corrupt, png_grey_alpha_as_rgba, truncated
+from eosin.images.headers import ImageHeader, corrupt, png_grey_alpha_as_rgba, truncated
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 

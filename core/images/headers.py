@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from eosin.errors import ImageError
 
@@ -28,8 +28,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _INFLATE_STEP = 1 << 20
 
 
-@dataclass(frozen=True)
-class ImageHeader:
+class ImageHeader(NamedTuple):
     """What is known of an image before its pixels are decoded.
 
     Args:
@@ -105,7 +104,7 @@ def read_jpeg_header(data: bytes) -> ImageHeader:
             orientation = exif_orientation(data[body:end])
         elif marker in (0xC0, 0xC1) and body + 6 <= len(data):
             progressive, components = False, data[body + 5]
-        elif marker == 0xDA:
+        elif marker == 0xDA and end <= len(data):
             several = progressive or data[body : body + 1] != bytes([components])
             return ImageHeader("jpeg", 0, 0, data, orientation, several_scans=several)
         position = end
