@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from eosin.data_builders.phantoms import noise
 from eosin.data_builders.phantoms.geometry import bounds
 from eosin.data_builders.phantoms.noise import FloatArray
-from eosin.data_builders.phantoms.truth import MASK_LABELS, VISIBLE_SHARE, Box
+from eosin.data_builders.phantoms.truth import FILLING_SHARE, MASK_LABELS, VISIBLE_SHARE, Box
 
 OVERSAMPLING = 2  # outlines are drawn twice as large and averaged down: the cheapest clean edges
 
@@ -89,7 +89,7 @@ class Canvas:
             level = 255 if levels is None else next(levels)
             corners = (outline * OVERSAMPLING).ravel().tolist()
             if line_um:
-                draw.line(corners + corners[:4], fill=level, width=width, joint="curve")
+                draw.line(corners + corners[:4], fill=level, width=width, joint="curve" if width > 6 else None)
             else:
                 draw.polygon(corners, fill=level)
         return averaged(sheet)
@@ -108,17 +108,20 @@ class Canvas:
         """Write a bool [size, size] area into the mask."""
         self._mask.paste(MASK_LABELS[label], (0, 0), Image.fromarray(where.astype(np.uint8) * 255))
 
-    def inside(self, outlines: Iterable[FloatArray]) -> npt.NDArray[np.bool_]:
-        """bool [size, size]: the pixels within any of the outlines."""
+    def inside(self, outlines: Iterable[FloatArray], margin_um: float = 0.0) -> npt.NDArray[np.bool_]:
+        """bool [size, size]: the pixels within any of the outlines, or within `margin_um` of one."""
         sheet = Image.new("L", (self.size, self.size), 0)
         draw = ImageDraw.Draw(sheet)
         for outline in outlines:
-            draw.polygon(outline.ravel().tolist(), fill=1)
+            corners = outline.ravel().tolist()
+            draw.polygon(corners, fill=1)
+            if margin_um:
+                draw.line(corners + corners[:4], fill=1, width=round(2 * self.px(margin_um)))
         return np.asarray(sheet) > 0
 
-    def reserve(self, outlines: Iterable[FloatArray]) -> None:
-        """Keep ordinary nuclei out of these outlines."""
-        self.free &= ~self.inside(outlines)
+    def reserve(self, outlines: Iterable[FloatArray], margin_um: float = 0.0) -> None:
+        """Keep the centres of ordinary nuclei out of these outlines, and `margin_um` away from them."""
+        self.free &= ~self.inside(outlines, margin_um)
 
     def allowed(self, points: FloatArray, where: npt.NDArray[np.bool_] | None = None) -> FloatArray:
         """Those of the points [n, 2] that lie on `where` (default: `free`); a point outside takes the nearest pixel."""
@@ -126,12 +129,18 @@ class Canvas:
         index = np.clip(points.astype(np.int64), 0, self.size - 1)
         return points[area[index[:, 1], index[:, 0]]]
 
+    def meets(self, outlines: FloatArray) -> npt.NDArray[np.bool_]:
+        """bool [n]: which of the outlines [n, k, 2] reach into the field."""
+        met: npt.NDArray[np.bool_] = ((outlines.max(axis=1) > 0) & (outlines.min(axis=1) < self.size)).all(axis=1)
+        return met
+
     def seen(self, outline: FloatArray) -> bool:
-        """Whether enough of an outline's bounding box lies inside the field to count it."""
+        """Whether enough of an outline's bounding box lies inside the field to count it, or it fills much of the field."""
         x0, y0, x1, y1 = bounds(outline)
         wide = min(x1, self.size) - max(x0, 0)
         high = min(y1, self.size) - max(y0, 0)
-        return wide > 0 and high > 0 and wide * high >= VISIBLE_SHARE * (x1 - x0) * (y1 - y0)
+        needed = min(VISIBLE_SHARE * (x1 - x0) * (y1 - y0), FILLING_SHARE * self.size**2)
+        return wide > 0 and high > 0 and wide * high >= needed
 
     def note(self, label: str, outline: FloatArray, count: str | None = None) -> bool:
         """Record an object as a box, and in `count`, when enough of it is visible. Returns whether it was."""
@@ -146,10 +155,10 @@ class Canvas:
     def settle_nuclei(self) -> None:
         """Lay the drawn nuclei onto the tissue, with clumped chromatin inside them."""
         amount = averaged(self._nuclei)
-        clumps = 1 + 0.30 * self.texture(0.42) + 0.10 * self.texture(1.2)
-        strength = np.float32(1.45 * self.habit.nuclear_darkness)
+        clumps = 1 + 0.17 * self.texture(0.45) + 0.10 * self.texture(0.9)
+        strength = np.float32(1.08 * self.habit.nuclear_darkness)
         self.hematoxylin += strength * amount * np.clip(clumps, 0.35, 1.7)
-        self.eosin *= 1 - 0.45 * np.minimum(amount * 2, 1)
+        self.eosin *= 1 - 0.40 * np.minimum(amount * 2, 1)
 
 
 def averaged(sheet: Image.Image) -> FloatArray:

@@ -37,7 +37,7 @@ def quiet_spot(canvas: Canvas, radius: float, busy: BoolArray | None = None) -> 
 def paint_features(canvas: Canvas, traits: Mapping[str, str], busy: BoolArray | None = None) -> None:
     """Draw those of the shared features that `traits` calls present, and reserve their places."""
     if traits.get("blood_vessel") == "present":
-        _paint_vessel(canvas, busy)
+        _paint_vessel(canvas, busy, filled=traits.get("red_cells") == "present")
     if traits.get("lymphocytic_infiltrate") == "present":
         _paint_infiltrate(canvas, busy)
     if traits.get("red_cells") == "present":
@@ -51,8 +51,8 @@ def _paint_infiltrate(canvas: Canvas, busy: BoolArray | None) -> None:
     area = canvas.inside([outline]) & canvas.free
     canvas.blend(canvas.coverage([outline]) * 0.7, 0.13, 0.20)
     canvas.mark([outline], "lymphoid tissue")
-    canvas.reserve([outline])
-    centres = scattered(rng, canvas.size, canvas.px(between(rng, 7.8, 8.8)), 0.16)
+    canvas.reserve([outline], margin_um=3.0)
+    centres = scattered(rng, canvas.size, canvas.px(between(rng, 7.4, 8.6)), 0.19)
     centres = canvas.allowed(centres, area)
     draw_nuclei(canvas, centres, random_angles(canvas, len(centres)), LYMPHOCYTE)
     canvas.note("lymphocyte cluster", outline)
@@ -64,14 +64,14 @@ def _paint_bleeding(canvas: Canvas, busy: BoolArray | None) -> None:
     outline = blob(rng, quiet_spot(canvas, radius, busy), (radius, radius * between(rng, 0.6, 1.0)), 0.16)
     area = canvas.inside([outline]) & canvas.free
     canvas.blend(canvas.coverage([outline]) * 0.8, 0.02, 0.10)
-    canvas.reserve([outline])
-    centres = canvas.allowed(scattered(rng, canvas.size, canvas.px(between(rng, 7.0, 8.5)), 0.14), area)
+    canvas.reserve([outline], margin_um=3.0)
+    centres = canvas.allowed(scattered(rng, canvas.size, canvas.px(between(rng, 6.4, 8.5)), 0.26), area)
     draw_red_cells(canvas, centres)
     canvas.note("red cells", outline)
 
 
-def _paint_vessel(canvas: Canvas, busy: BoolArray | None) -> None:
-    """A small vessel cut across: eosinophilic wall, flat endothelial nuclei, an open lumen with or without red cells."""
+def _paint_vessel(canvas: Canvas, busy: BoolArray | None, filled: bool) -> None:
+    """A small vessel cut across: eosinophilic wall, flat endothelial nuclei, an open lumen that may hold red cells."""
     rng = canvas.rng
     radius = canvas.px(between(rng, 15, 22))
     wall = canvas.px(between(rng, 3.5, 5.5))
@@ -90,8 +90,8 @@ def _paint_vessel(canvas: Canvas, busy: BoolArray | None) -> None:
     steps = np.arange(int(rng.integers(0, 3)), len(lining), int(rng.integers(4, 7)))
     tangent = np.roll(lining, -1, axis=0)[steps] - lining[steps]
     draw_nuclei(canvas, lining[steps], np.arctan2(tangent[:, 1], tangent[:, 0]), ENDOTHELIAL)
-    if rng.random() < 0.5:
+    if filled and rng.random() < 0.6:
         inside = canvas.inside([centre + 0.8 * (inner - centre)])
         draw_red_cells(canvas, canvas.allowed(scattered(rng, canvas.size, canvas.px(7.2), 0.12), inside))
-    canvas.reserve([outer])
+    canvas.reserve([outer], margin_um=2.0)
     canvas.note("blood vessel", outer, "blood_vessels")

@@ -26,7 +26,7 @@ def fibre_angle(rng: np.random.Generator, direction: str) -> float:
 def paint_stroma(canvas: Canvas, traits: Mapping[str, str]) -> None:
     """STR."""
     angle = fibre_angle(canvas.rng, traits["fibre_direction"])
-    warp = paint_collagen(canvas, angle, wave=between(canvas.rng, 2.0, 3.4))
+    warp = paint_collagen(canvas, angle, wave=between(canvas.rng, 1.3, 2.4))
     paint_features(canvas, traits)
     _fibre_nuclei(canvas, traits["cellularity"], angle, warp, spindle=True)
     _stray_lymphocytes(canvas)
@@ -49,16 +49,19 @@ def paint_collagen(canvas: Canvas, angle: float, wave: float, label: str = "conn
     rng, px = canvas.rng, canvas.px
     u, v = rotated_grid(canvas.size, angle)
     crimp = u * np.float32(2 * np.pi / px(between(rng, 34, 60))) + 1.3 * canvas.texture(18)
-    warp: FloatArray = px(wave) * np.sin(crimp) + px(1.6) * canvas.texture(9)
+    uneven = 1 + 0.5 * canvas.texture(18)
+    warp: FloatArray = px(wave) * uneven * np.sin(crimp) + px(1.7) * canvas.texture(9) + px(0.35) * canvas.texture(2)
     bent = v + warp
-    fine = streaks(rng, u, bent, px(14), px(0.75))
-    bundle = streaks(rng, u, bent, px(26), px(2.4))
-    gaps = streaks(rng, u, bent, px(13), px(1.5)) + 0.5 * bundle
+    fine = streaks(rng, u, bent, px(9), px(0.5))
+    bundle = streaks(rng, u, bent, px(22), px(1.8))
+    gaps = streaks(rng, u, bent, px(11), px(0.9)) + 0.6 * bundle
     matrix = canvas.habit.matrix_density
     looseness = between(rng, 0.9, 1.9)
     cleft = np.clip((gaps - looseness) * 1.8, 0, 1)
-    eosin = matrix * (0.34 + 0.085 * fine + 0.10 * bundle) * (1 - 0.88 * cleft)
-    canvas.fill(0.045 + 0.02 * fine, np.clip(eosin, 0.015, None), label)
+    strands = np.clip(1 - 1.6 * np.abs(bundle), 0, 1)
+    eosin = matrix * (0.25 + 0.055 * fine + 0.03 * bundle + 0.07 * strands) * (1 - 0.88 * cleft)
+    hematoxylin = (0.045 + 0.015 * fine) * (1 - 0.7 * cleft)
+    canvas.fill(hematoxylin.astype(np.float32, copy=False), np.maximum(eosin, 0.015, dtype=np.float32), label)
     return warp
 
 
@@ -75,7 +78,7 @@ def _paint_fascicles(canvas: Canvas, angle: float) -> FloatArray:
     border = np.clip(profile - 0.72, 0, 1) * 3.0
     split = np.clip((streaks(rng, u, bent, px(45), px(2.2)) - between(rng, 1.9, 2.6)) * 1.5, 0, 1)
     matrix = canvas.habit.matrix_density
-    eosin = matrix * (0.50 + 0.05 * fine - 0.05 * profile - 0.20 * border) * (1 - 0.85 * split)
+    eosin = matrix * (0.40 + 0.05 * fine - 0.04 * profile - 0.16 * border) * (1 - 0.85 * split)
     canvas.fill(0.07 + 0.015 * fine, np.clip(eosin, 0.02, None), "smooth muscle")
     return warp
 

@@ -44,15 +44,18 @@ def blobs(
     along = radius * x[None, :] * half_axes[:, :1]
     across = radius * y[None, :] * half_axes[:, 1:]
     cos_a, sin_a = np.cos(angles)[:, None], np.sin(angles)[:, None]
-    outlines: FloatArray = np.stack([along * cos_a - across * sin_a, along * sin_a + across * cos_a], axis=-1)
-    return outlines.astype(np.float32, copy=False)
+    outlines = np.empty((count, points, 2), dtype=np.float32)
+    outlines[..., 0] = along * cos_a - across * sin_a
+    outlines[..., 1] = along * sin_a + across * cos_a
+    return outlines
 
 
 def blob(rng: np.random.Generator, centre: FloatArray, half_axes: tuple[float, float], roughness: float) -> FloatArray:
     """One larger outline of 40 points in a random direction. Returns: float32 [40, 2]."""
     axes = np.asarray([half_axes], dtype=np.float32)
     angle = rng.uniform(0, np.pi, 1).astype(np.float32)
-    return blobs(rng, axes, angle, roughness, points=40)[0] + centre
+    outline: FloatArray = blobs(rng, axes, angle, roughness, points=40)[0] + centre
+    return outline
 
 
 def scattered(rng: np.random.Generator, size: float, spacing: float, jitter: float, margin: float = 0.0) -> FloatArray:
@@ -99,12 +102,18 @@ def honeycomb(rng: np.random.Generator, size: float, spacing: float, jitter: flo
     return cells
 
 
-def rounded(outlines: FloatArray, times: int = 2) -> FloatArray:
-    """Chaikin's corner cutting on closed outlines [n, k, 2]. Returns: float32 [n, k * 2**times, 2]."""
-    for _ in range(times):
+def rounded(outlines: FloatArray, times: int = 2, first_cut: float = 0.25) -> FloatArray:
+    """Chaikin's corner cutting on closed outlines [n, k, 2].
+
+    `first_cut` is the share of each edge that the first round takes: less keeps more of the corners.
+
+    Returns: float32 [n, k * 2**times, 2].
+    """
+    for step in range(times):
+        share = first_cut if step == 0 else 0.25
         following = np.roll(outlines, -1, axis=1)
-        cut = np.stack([0.75 * outlines + 0.25 * following, 0.25 * outlines + 0.75 * following], axis=2)
-        outlines = cut.reshape(len(outlines), -1, 2)
+        near, far = (1 - share) * outlines + share * following, share * outlines + (1 - share) * following
+        outlines = np.stack([near, far], axis=2).reshape(len(outlines), -1, 2)
     return outlines
 
 
@@ -113,7 +122,8 @@ def shrunk(outlines: FloatArray, by: float) -> FloatArray:
     centres = outlines.mean(axis=1, keepdims=True)
     arms = outlines - centres
     length = np.linalg.norm(arms, axis=-1, keepdims=True)
-    return (centres + arms * np.clip(1 - by / np.maximum(length, 1e-3), 0.1, 1.0)).astype(np.float32)
+    drawn_in: FloatArray = centres + arms * np.clip(1 - by / np.maximum(length, 1e-3), 0.1, 1.0)
+    return drawn_in.astype(np.float32, copy=False)
 
 
 def bounds(outline: FloatArray) -> tuple[float, float, float, float]:

@@ -24,7 +24,9 @@ from eosin.data_builders.phantoms.nuclei import (
     random_angles,
 )
 
-CRYPT_RADIUS_UM: dict[str, tuple[float, float]] = {"few": (33, 40), "many": (17, 20)}
+CRYPT_LUMEN = 0.30  # radius of an open lumen as a share of the crypt's
+NUCLEAR_ZONE_UM = 8.5  # from the basement membrane to the top of the row of nuclei
+CRYPT_RADIUS_UM: dict[str, tuple[float, float]] = {"few": (33, 41), "many": (20, 24)}
 
 
 def paint_mucosa(canvas: Canvas, traits: Mapping[str, str]) -> None:
@@ -32,18 +34,20 @@ def paint_mucosa(canvas: Canvas, traits: Mapping[str, str]) -> None:
     rng, px = canvas.rng, canvas.px
     paint_collagen(canvas, between(rng, 0, np.pi), wave=2.5)
     radius = px(between(rng, *CRYPT_RADIUS_UM[traits["gland_number"]]))
-    gap = px(between(rng, 9, 14))
+    gap = px(between(rng, 7, 12))
     centres = scattered(rng, canvas.size, 2 * radius + gap, 0.035, margin=radius)
     half_axes = radius * rng.uniform(0.86, 1.06, (len(centres), 2)).astype(np.float32)
     crypts = blobs(rng, half_axes, random_angles(canvas, len(centres)), 0.035, points=48) + centres[:, None, :]
-    canvas.blend(canvas.coverage(crypts), 0.13 + 0.03 * canvas.texture(1.0), 0.30 + 0.05 * canvas.texture(1.5))
+    reach = canvas.meets(crypts)
+    crypts, centres = crypts[reach], centres[reach]
+    canvas.blend(canvas.coverage(crypts), 0.09 + 0.02 * canvas.texture(1.0), 0.24 + 0.03 * canvas.texture(1.5))
     canvas.mark(crypts, "epithelium")
     _paint_goblets(canvas, crypts, centres, traits["goblet_cells"])
-    _paint_lumens(canvas, crypts, centres, traits["lumen"], 0.42)
+    _paint_lumens(canvas, crypts, centres, traits["lumen"], CRYPT_LUMEN)
     for crypt in crypts:
         canvas.note("gland", crypt, "glands")
     paint_features(canvas, traits, canvas.inside(crypts))
-    _ring_of_nuclei(canvas, crypts, centres, px(5.0), px(5.3), BASAL, 0.06)
+    _ring_of_nuclei(canvas, crypts, centres, px(5.0), px(5.0), BASAL, 0.06)
     between_crypts = canvas.free & ~canvas.inside(crypts)
     spindles = canvas.allowed(scattered(rng, canvas.size, px(15), 0.25), between_crypts)
     draw_nuclei(canvas, spindles, random_angles(canvas, len(spindles)), SPINDLE)
@@ -57,8 +61,9 @@ def _paint_goblets(canvas: Canvas, crypts: FloatArray, centres: FloatArray, amou
     arms = crypts - centres[:, None, :]
     length = np.linalg.norm(arms, axis=-1)
     mean_radius = float(length.mean())
-    depth = 0.5 * min(mean_radius, px(28)) + px(1.5)
-    step = px(9.5) / max(mean_radius - depth, px(6))
+    zone = mean_radius * (1 - CRYPT_LUMEN) - px(NUCLEAR_ZONE_UM)
+    depth = px(NUCLEAR_ZONE_UM) + 0.45 * zone
+    step = px(8.4) / (mean_radius - depth)
     drops = []
     for index, centre in enumerate(centres):
         turn = np.arange(0, 2 * np.pi, step) + between(rng, 0, 1)
@@ -70,12 +75,12 @@ def _paint_goblets(canvas: Canvas, crypts: FloatArray, centres: FloatArray, amou
     table = np.concatenate(drops) if drops else np.zeros((0, 4), dtype=np.float32)
     if len(table) == 0:
         return
-    half_axes = np.tile(np.array([[min(mean_radius, px(28)) * 0.27, px(3.9)]], dtype=np.float32), (len(table), 1))
+    half_axes = np.tile(np.array([[0.56 * zone, px(3.9)]], dtype=np.float32), (len(table), 1))
     half_axes *= rng.uniform(0.85, 1.12, half_axes.shape).astype(np.float32)
     angles = np.arctan2(table[:, 3], table[:, 2]).astype(np.float32)
     outlines = (blobs(rng, half_axes, angles, 0.05, points=16) + table[:, None, :2]).astype(np.float32)
-    canvas.blend(canvas.coverage(outlines), 0.06 + 0.015 * canvas.texture(2), 0.03)
-    canvas.blend(canvas.coverage(outlines, line_um=0.7) * 0.5, 0.25, 0.25)
+    canvas.blend(canvas.coverage(outlines), 0.045 + 0.015 * canvas.texture(2), 0.02)
+    canvas.blend(canvas.coverage(outlines, line_um=0.7) * 0.45, 0.16, 0.22)
     canvas.mark(outlines, "goblet cell")
     inside = ((table[:, :2] >= 0) & (table[:, :2] < canvas.size)).all(axis=1)
     canvas.counts["goblet_cells"] += int(inside.sum())
@@ -97,7 +102,7 @@ def _paint_lumens(canvas: Canvas, glands: FloatArray, centres: FloatArray, state
     canvas.blend(canvas.coverage(lumens), 0.015, 0.03)
     canvas.blend(canvas.coverage(lumens, line_um=1.0) * 0.6, 0.12, 0.5)
     canvas.mark(lumens, "lumen")
-    canvas.reserve(lumens)
+    canvas.reserve(lumens, margin_um=3.0)
     if state == "open":
         canvas.counts["lumens"] += sum(canvas.seen(lumen) for lumen in lumens)
 
@@ -143,15 +148,15 @@ def paint_tumour(canvas: Canvas, traits: Mapping[str, str]) -> None:
     cytoplasm = between(rng, 0.8, 1.25)
     canvas.blend(
         canvas.coverage(glands),
-        cytoplasm * (0.20 + 0.04 * canvas.texture(1.2)),
-        cytoplasm * (0.28 + 0.05 * canvas.texture(2.0)),
+        cytoplasm * (0.15 + 0.03 * canvas.texture(1.2)),
+        cytoplasm * (0.22 + 0.04 * canvas.texture(2.0)),
     )
     canvas.mark(glands, "epithelium")
     epithelium = canvas.inside(glands)
     if traits["growth_pattern"] == "glandular":
         _paint_lumens(canvas, glands, centres, traits["lumen"], 0.45)
     elif traits["growth_pattern"] == "cribriform":
-        _punch_holes(canvas, epithelium, traits["lumen"])
+        _punch_holes(canvas, epithelium)
     if traits["growth_pattern"] != "solid":
         for gland in glands:
             canvas.note("gland", gland, "glands")
@@ -177,16 +182,18 @@ def _tumour_outlines(canvas: Canvas, pattern: str) -> tuple[FloatArray, FloatArr
     centres = scattered(rng, size, 1.92 * radius + px(3), 0.07, margin=radius)
     half_axes = radius * rng.uniform(0.78, 1.15, (len(centres), 2)).astype(np.float32)
     outlines = blobs(rng, half_axes, random_angles(canvas, len(centres)), 0.13, points=48)
-    return outlines + centres[:, None, :], centres
+    outlines += centres[:, None, :]
+    reach = canvas.meets(outlines)
+    return outlines[reach], centres[reach]
 
 
-def _punch_holes(canvas: Canvas, epithelium: BoolArray, state: str) -> None:
-    """Round lumens within one sheet; collapsed ones are slits."""
+def _punch_holes(canvas: Canvas, epithelium: BoolArray) -> None:
+    """Round open lumens within one sheet."""
     rng, px = canvas.rng, canvas.px
     spots = canvas.allowed(scattered(rng, canvas.size, px(between(rng, 31, 38)), 0.09, margin=-px(4)), epithelium)
     radii = px(1) * rng.uniform(13, 18, (len(spots), 2)).astype(np.float32)
     holes = blobs(rng, radii, random_angles(canvas, len(spots)), 0.07, points=30) + spots[:, None, :]
-    _paint_lumens(canvas, holes.astype(np.float32), spots, state, 0.6)
+    _paint_lumens(canvas, holes.astype(np.float32), spots, "open", 0.6)
 
 
 def _paint_necrosis(canvas: Canvas) -> None:
@@ -198,7 +205,7 @@ def _paint_necrosis(canvas: Canvas) -> None:
     canvas.blend(canvas.coverage([outline]), 0.07, np.clip(matter, 0.05, None))
     canvas.mark([outline], "debris")
     area = canvas.inside([outline])
-    canvas.reserve([outline])
+    canvas.reserve([outline], margin_um=2.5)
     draw_dust(canvas, canvas.allowed(scattered(rng, canvas.size, px(5.2), 0.4), area), 3.0)
     canvas.note("necrosis", outline)
 
@@ -222,16 +229,16 @@ def _tumour_nuclei(canvas: Canvas, traits: Mapping[str, str], glands: FloatArray
     nucleoli = traits["nucleoli"] == "prominent"
     kind = dataclasses.replace(
         TUMOUR,
-        spread=0.30 if marked else 0.07,
+        spread=0.22 if marked else 0.06,
         roughness=0.13 if marked else 0.04,
-        length=13.0 if marked else 10.5,
-        width=8.8 if marked else 7.0,
-        fill=0.36 if nucleoli else 0.52,
+        length=12.0 if marked else 10.0,
+        width=8.0 if marked else 6.4,
+        fill=0.28 if nucleoli else 0.46,
     )
     if traits["growth_pattern"] == "glandular":
-        for depth in (5.0, 12.0):
-            _ring_of_nuclei(canvas, glands, centres, px(depth), px(8.0 if marked else 6.8), kind, 0.14, nucleoli)
+        for depth in (6.5, 17.0) if marked else (6.0, 15.0):
+            _ring_of_nuclei(canvas, glands, centres, px(depth), px(10.0 if marked else 7.8), kind, 0.14, nucleoli)
         return
-    spacing = px(between(canvas.rng, 11.0, 12.5) if marked else between(canvas.rng, 9.4, 10.8))
+    spacing = px(between(canvas.rng, 12.0, 13.5) if marked else between(canvas.rng, 9.4, 10.8))
     points = canvas.allowed(scattered(canvas.rng, canvas.size, spacing, 0.14, margin=px(5)), canvas.free & epithelium)
     draw_nuclei(canvas, points, random_angles(canvas, len(points)), kind, nucleoli)

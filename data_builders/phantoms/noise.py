@@ -14,7 +14,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-PERIOD = 1024  # px; a power of two, so that wrapping a coordinate is one bitwise and
+PERIOD = 512  # px; a power of two, so that wrapping a coordinate is one bitwise and
 
 
 @functools.lru_cache(maxsize=48)
@@ -34,17 +34,15 @@ def periodic_field(along: float, across: float) -> FloatArray:
 
 
 def field(rng: np.random.Generator, size: int, sigma: float) -> FloatArray:
-    """A random crop of isotropic noise. Returns: float32 [size, size], about mean 0 and standard deviation 1."""
+    """A random crop of isotropic noise. Returns: float32 [size, size], about mean 0 and standard deviation 1; read-only."""
     bank = periodic_field(_rounded(sigma), _rounded(sigma))
     row, column, turn = (int(number) for number in rng.integers(0, PERIOD, 3))
+    if size <= PERIOD // 2:  # a view costs nothing, and half the field has room enough for different crops
+        row, column = row % (PERIOD - size), column % (PERIOD - size)
+        return _turned(bank[row : row + size, column : column + size], turn)
     rows = np.arange(row, row + size) & (PERIOD - 1)
     columns = np.arange(column, column + size) & (PERIOD - 1)
-    crop = bank.take(rows, axis=0).take(columns, axis=1)
-    if turn & 1:
-        crop = crop[::-1]
-    if turn & 2:
-        crop = crop.T
-    return np.ascontiguousarray(crop)
+    return _turned(bank.take(rows, axis=0).take(columns, axis=1), turn)
 
 
 def streaks(rng: np.random.Generator, u: FloatArray, v: FloatArray, along: float, across: float) -> FloatArray:
@@ -69,6 +67,15 @@ def rotated_grid(size: int, angle: float) -> tuple[FloatArray, FloatArray]:
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     x, y = axis[None, :], axis[:, None]
     return x * cos + y * sin, y * cos - x * sin
+
+
+def _turned(crop: FloatArray, turn: int) -> FloatArray:
+    """One of eight mirrorings of a square."""
+    if turn & 1:
+        crop = crop[::-1]
+    if turn & 2:
+        crop = crop[:, ::-1]
+    return crop.T if turn & 4 else crop
 
 
 def _rounded(sigma: float) -> float:

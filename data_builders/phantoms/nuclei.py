@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from eosin.data_builders.phantoms.canvas import OVERSAMPLING, Canvas
-from eosin.data_builders.phantoms.geometry import blobs
+from eosin.data_builders.phantoms.geometry import blobs, shrunk
 from eosin.data_builders.phantoms.noise import FloatArray
 
 
@@ -29,12 +29,12 @@ class NucleusKind:
     blunt: float = 1.0
 
 
-LYMPHOCYTE = NucleusKind("lymphocyte nucleus", "lymphocytes", 6.6, 6.2, 0.08, 0.04, 0.86)
-FOLLICLE = NucleusKind("lymphocyte nucleus", "lymphocytes", 9.0, 7.6, 0.14, 0.06, 0.40, rim=0.68)
-SPINDLE = NucleusKind("spindle nucleus", "spindle_nuclei", 13.0, 3.0, 0.20, 0.05, 0.66, blunt=1.35)
-CIGAR = NucleusKind("muscle nucleus", "muscle_nuclei", 18.0, 3.9, 0.15, 0.03, 0.55, rim=0.70, blunt=0.6)
-BASAL = NucleusKind("epithelial nucleus", "epithelial_nuclei", 9.0, 5.2, 0.10, 0.04, 0.60, rim=0.74)
-TUMOUR = NucleusKind("tumour nucleus", "tumour_nuclei", 11.0, 7.4, 0.10, 0.06, 0.46, rim=0.78)
+LYMPHOCYTE = NucleusKind("lymphocyte nucleus", "lymphocytes", 6.6, 6.1, 0.10, 0.06, 0.82)
+FOLLICLE = NucleusKind("lymphocyte nucleus", "lymphocytes", 9.0, 7.6, 0.14, 0.06, 0.40, rim=0.62)
+SPINDLE = NucleusKind("spindle nucleus", "spindle_nuclei", 13.0, 3.0, 0.20, 0.07, 0.64, blunt=1.35)
+CIGAR = NucleusKind("muscle nucleus", "muscle_nuclei", 18.0, 3.8, 0.15, 0.04, 0.50, rim=0.62, blunt=0.6)
+BASAL = NucleusKind("epithelial nucleus", "epithelial_nuclei", 8.4, 4.6, 0.10, 0.05, 0.50, rim=0.64)
+TUMOUR = NucleusKind("tumour nucleus", "tumour_nuclei", 11.0, 7.4, 0.10, 0.06, 0.40, rim=0.72)
 ENDOTHELIAL = NucleusKind("endothelial nucleus", "nuclei", 9.0, 2.6, 0.15, 0.04, 0.72, blunt=1.2)
 
 
@@ -57,13 +57,15 @@ def draw_nuclei(canvas: Canvas, centres: FloatArray, angles: FloatArray, kind: N
     darkness = np.clip(1 + 0.13 * rng.standard_normal(len(centres)), 0.6, 1.3)
     fills = np.clip(255 * kind.fill * darkness, 20, 255).astype(int).tolist()
     rims = np.clip(255 * kind.rim * darkness, 0, 255).astype(int).tolist()
-    line = max(1, round(canvas.px(0.55) * OVERSAMPLING))
     corners = (outlines.reshape(len(centres), -1) * OVERSAMPLING).tolist()
     draw = canvas.nuclei_draw
-    for outline, fill, rim in zip(corners, fills, rims, strict=True):
-        if rim:
-            draw.polygon(outline, fill=fill, outline=rim, width=line)
-        else:
+    if kind.rim:
+        within = shrunk(outlines, canvas.px(0.6)).reshape(len(centres), -1) * OVERSAMPLING
+        for outline, inner, fill, rim in zip(corners, within.tolist(), fills, rims, strict=True):
+            draw.polygon(outline, fill=rim)
+            draw.polygon(inner, fill=fill)
+    else:
+        for outline, fill in zip(corners, fills, strict=True):
             draw.polygon(outline, fill=fill)
     canvas.mark(outlines, kind.label)
     inside = int(((centres >= 0) & (centres < canvas.size)).all(axis=1).sum())
@@ -136,8 +138,8 @@ def draw_red_cells(canvas: Canvas, centres: FloatArray) -> None:
     half_axes = canvas.px(3.25) * rng.uniform(0.85, 1.1, (len(centres), 2)).astype(np.float32)
     angles = random_angles(canvas, len(centres))
     outlines = blobs(rng, half_axes, angles, 0.04, points=12) + centres[:, None, :]
-    canvas.blend(canvas.coverage(outlines), 0.0, 1.25)
+    canvas.blend(canvas.coverage(outlines), 0.0, 1.05)
     middles = centres[:, None, :] + 0.45 * (outlines - centres[:, None, :])
-    canvas.blend(canvas.coverage(middles), 0.0, 0.95)
+    canvas.blend(canvas.coverage(middles), 0.0, 0.85)
     canvas.mark(outlines, "red cell")
     canvas.counts["red_cells"] += int(((centres >= 0) & (centres < canvas.size)).all(axis=1).sum())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from eosin.data_builders.phantoms.canvas import Canvas
-from eosin.data_builders.phantoms.features import paint_features
+from eosin.data_builders.phantoms.features import paint_features, quiet_spot
 from eosin.data_builders.phantoms.fibres import paint_collagen
 from eosin.data_builders.phantoms.geometry import between, blob, blobs, honeycomb, rounded, scattered, shrunk
 from eosin.data_builders.phantoms.noise import FloatArray, rotated_grid, streaks
@@ -34,20 +34,21 @@ def paint_fat(canvas: Canvas, traits: Mapping[str, str]) -> None:
     paint_collagen(canvas, angle, wave=1.0)
     spacing = px(between(rng, *FAT_CELL_UM[traits["fat_cell_size"]]))
     cells = honeycomb(rng, canvas.size, spacing, 0.085)
+    cells = cells[canvas.meets(cells)]
     middles = cells.mean(axis=1)
     if traits["fibrous_septum"] == "present":
         cells = cells[_outside_septum(canvas, middles, spacing)]
     elif rng.random() < 0.25:
         cells = cells[rng.permutation(len(cells))[: len(cells) - 1]]
-    cells = rounded(shrunk(cells, px(between(rng, 0.5, 1.3))))
+    cells = rounded(shrunk(cells, px(between(rng, 0.3, 0.9))), 3, first_cut=0.17)
     walls = canvas.coverage(cells, line_um=1.3)
     canvas.blend(canvas.coverage(cells), 0.008 + 0.004 * canvas.texture(12), 0.012)
-    canvas.blend(walls * 0.75, 0.06, 0.40 * canvas.habit.matrix_density)
+    canvas.blend(walls * 0.75, 0.06, 0.34 * canvas.habit.matrix_density)
     canvas.mark(cells, "fat")
     for cell in cells:
         canvas.note("fat cell", cell, "fat_cells")
     paint_features(canvas, traits)
-    corners = cells[:, ::8].reshape(-1, 2)
+    corners = cells[:, ::16].reshape(-1, 2)
     chosen = corners[rng.random(len(corners)) < 0.16]
     chosen = canvas.allowed(chosen[((chosen > 0) & (chosen < canvas.size)).all(axis=1)])
     draw_nuclei(canvas, chosen, random_angles(canvas, len(chosen)), SPINDLE)
@@ -152,10 +153,10 @@ def granular(canvas: Canvas) -> None:
 def _paint_ghosts(canvas: Canvas) -> None:
     """Dead cells that kept their outline and lost their nucleus."""
     rng = canvas.rng
-    cells = rounded(shrunk(honeycomb(rng, canvas.size, canvas.px(between(rng, 14, 17)), 0.09), canvas.px(1.0)))
-    cells = cells[rng.random(len(cells)) < 0.7]
+    cells = rounded(shrunk(honeycomb(rng, canvas.size, canvas.px(between(rng, 14, 17)), 0.13), canvas.px(1.0)))
+    cells = cells[rng.random(len(cells)) < 0.6]
     canvas.blend(canvas.coverage(cells) * 0.55, 0.05, 0.20)
-    canvas.blend(canvas.coverage(cells, line_um=1.2) * 0.8, 0.10, 0.62 * canvas.habit.matrix_density)
+    canvas.blend(canvas.coverage(cells, line_um=1.2) * 0.6, 0.10, 0.55 * canvas.habit.matrix_density)
     middles = cells.mean(axis=1, keepdims=True)
     canvas.blend(canvas.coverage(middles + 0.35 * (cells - middles)) * 0.35, 0.22, 0.35)
 
@@ -188,10 +189,10 @@ def paint_mucus(canvas: Canvas, traits: Mapping[str, str]) -> None:
     pools = _pools(canvas, traits["mucin_amount"])
     u, v = rotated_grid(canvas.size, between(rng, 0, np.pi))
     swirl = px(between(rng, 9, 14))
-    strings = streaks(rng, u + swirl * canvas.texture(15), v + swirl * canvas.texture(15), px(22), px(1.1))
+    strings = streaks(rng, u + swirl * canvas.texture(15), v + swirl * canvas.texture(15), px(16), px(0.8))
     veils = streaks(rng, u, v + swirl * canvas.texture(18), px(30), px(4))
     depth = between(rng, 0.6, 1.5)
-    mucin = depth * np.clip(0.12 + 0.055 * veils + 0.09 * np.clip(strings - 0.3, 0, 2), 0.02, None)
+    mucin = depth * np.clip(0.10 + 0.022 * veils + 0.10 * np.clip(strings - 0.7, 0, 1.5), 0.02, None)
     canvas.blend(canvas.coverage(pools), mucin, 0.35 * mucin)
     canvas.mark(pools, "mucin")
     for pool in pools:
@@ -211,7 +212,8 @@ def _pools(canvas: Canvas, amount: str) -> list[FloatArray]:
         cells = honeycomb(rng, size, size * between(rng, 0.75, 1.1), 0.14)
         return list(rounded(shrunk(cells, canvas.px(between(rng, 2.5, 5.0))), 3))
     cells = honeycomb(rng, size, size * between(rng, 0.50, 0.62), 0.12)
-    chosen = cells[rng.random(len(cells)) < 0.85]
+    cells = cells[np.abs(cells.mean(axis=1) - size / 2).max(axis=1).argsort()]  # the middle one always stays
+    chosen = cells[(rng.random(len(cells)) < 0.85) | (np.arange(len(cells)) == 0)]
     middles = chosen.mean(axis=1, keepdims=True)
     return list(rounded((middles + 0.66 * (chosen - middles)).astype(np.float32), 3))
 
@@ -220,6 +222,8 @@ def _float_cells(canvas: Canvas, pooled: np.ndarray[tuple[int, ...], np.dtype[np
     """Two or three small groups of tumour cells inside the pools."""
     rng, px = canvas.rng, canvas.px
     spots = canvas.allowed(scattered(rng, canvas.size, px(34), 0.15, margin=-px(14)), pooled)[: int(rng.integers(2, 4))]
+    if len(spots) == 0:
+        spots = quiet_spot(canvas, px(14), ~pooled)[None]
     for spot in spots:
         radius = px(between(rng, 12, 16))
         outline = blob(rng, spot, (radius, radius * between(rng, 0.6, 0.9)), 0.12)

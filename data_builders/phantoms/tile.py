@@ -99,7 +99,7 @@ def draw_traits(rng: np.random.Generator, tissue: str, fixed: Mapping[str, str])
         values = allowed_values(tissue, name)
         drawn = values[int(rng.integers(len(values)))]
         traits[name] = fixed.get(name, drawn)
-    if traits.get("growth_pattern") == "solid":
+    if traits.get("growth_pattern", "glandular") != "glandular":
         del traits["lumen"]
     return traits
 

@@ -1,7 +1,8 @@
 """What a phantom shows: the closed vocabularies and the record that goes with every tile.
 
 The nine tissue classes are those of Kather et al. 2019 (NCT-CRC-HE-100K). Everything in a truth record was drawn and
-lies inside the tile; an object that the border cuts counts when at least `VISIBLE_SHARE` of its bounding box is inside.
+lies inside the tile; an object that the border cuts counts when at least `VISIBLE_SHARE` of its bounding box is inside, or
+when its box covers at least `FILLING_SHARE` of the tile.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "red_cells": ("absent", "present"),
 }
 
-# What is drawn on purpose in each class, so that its value can be asked for. "lumen" of a solid tumour is dropped.
+# What is drawn on purpose in each class, so that its value can be asked for. A tumour has "lumen" when it is glandular.
 TISSUE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "ADI": ("fat_cell_size", "fibrous_septum", "blood_vessel", "lymphocytic_infiltrate", "red_cells"),
     "BACK": ("foreign_material", "air_bubble"),
@@ -131,6 +132,7 @@ BOX_LABELS: tuple[str, ...] = (
 )
 
 VISIBLE_SHARE = 1 / 3
+FILLING_SHARE = 1 / 4  # of the tile: what covers this much counts however large it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +153,8 @@ class Box:
 class TileTruth:
     """Everything known about one tile.
 
-    `counts` has every key of `COUNTS`, zeros included. `attributes` has the keys of `TISSUE_ATTRIBUTES[tissue]` (a solid
-    tumour has no "lumen"). `boxes` are sorted by label, then top to bottom, left to right.
+    `counts` has every key of `COUNTS`, zeros included. `attributes` has the keys of `TISSUE_ATTRIBUTES[tissue]` (of a tumour,
+    "lumen" only when its growth is glandular). `boxes` are sorted by label, then top to bottom, left to right.
     """
 
     tissue: str
