@@ -84,4 +84,11 @@ def _matching(labels: Sequence[str]) -> LabelSet:
         found = load_recipe(LabelSet, str(path))
         if set(found.classes) == set(labels):
             return found.select(labels)
-    return LabelSet({label: LabelClass(label.rsplit("/", 1)[-1].replace("_", " ").strip()) for label in labels})
+    short = {label: _words(label.rsplit("/", 1)[-1]) for label in labels}
+    # colon/tumour and lung/tumour must not both be called "tumour".
+    unique = len(set(short.values())) == len(short)
+    return LabelSet({label: LabelClass(short[label] if unique else _words(label)) for label in labels})
+
+
+def _words(label: str) -> str:
+    return label.replace("/", " ").replace("_", " ").strip()

@@ -1,0 +1,70 @@
+"""`eosin build RECIPE [KEY=VALUE ...] --out DIR`: data sets from phantoms, folders and other artefacts.
+
+The recipe's key `builder` names one of `BUILDERS`; each makes one or several artefacts, each in its own folder below DIR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eosin.artefacts import Artefact
+from eosin.commands import building_parser, read_config
+from eosin.config import read_recipe, with_overrides
+from eosin.data_builders.evidence_cases import EvidenceConfig, evidence_steps
+from eosin.data_builders.image_folder import ImageFolderConfig, image_folder_steps
+from eosin.data_builders.phantom_set import PhantomsConfig, phantoms_steps
+from eosin.errors import ConfigError
+from eosin.pipeline import Engine, LocalEngine, Step, run_step
+
+Steps = Generator[Step, Artefact, None]
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A builder: its config and its steps, made one after another, for a later plan needs the digest of the artefact before it."""
+
+    config: type[Any]
+    steps: Callable[[Any, Path], Steps]
+
+
+BUILDERS: dict[str, Builder] = {
+    "phantoms": Builder(PhantomsConfig, phantoms_steps),
+    "image_folder": Builder(ImageFolderConfig, image_folder_steps),
+    "evidence": Builder(EvidenceConfig, evidence_steps),
+}
+
+
+def main(argv: list[str]) -> None:
+    """Run `eosin build`.
+
+    Raises:
+        UserError: the recipe, an input or the folder does not fit; see the builder.
+    """
+    parser = building_parser("eosin build", "Build a data set; the recipe's key `builder` says which way.")
+    arguments = parser.parse_args(argv)
+    name = with_overrides(read_recipe(arguments.recipe), arguments.overrides).get("builder")
+    if name not in BUILDERS:
+        raise ConfigError(f"{arguments.recipe}: builder is {name!r}; allowed: {', '.join(BUILDERS)}")
+    builder = BUILDERS[name]
+    config = read_config(builder.config, arguments)
+    if config is not None:
+        run_steps(builder.steps(config, arguments.out), arguments.out, LocalEngine(arguments.workers), overwrite=arguments.overwrite)
+
+
+def run_steps(steps: Steps, out: Path, engine: Engine, *, overwrite: bool = False) -> dict[str, Artefact]:
+    """Run each step in its folder below `out` and hand its artefact back to the builder.
+
+    Returns:
+        step name -> artefact.
+    """
+    finished: dict[str, Artefact] = {}
+    try:
+        step = next(steps)
+        while True:
+            finished[step.name] = run_step(step, out / step.name, engine, overwrite=overwrite)
+            step = steps.send(finished[step.name])
+    except StopIteration:
+        return finished
