@@ -49,7 +49,7 @@ def _paint_infiltrate(canvas: Canvas, busy: BoolArray | None) -> None:
     radius = canvas.px(between(rng, 20, 27))
     outline = blob(rng, quiet_spot(canvas, radius, busy), (radius, radius * between(rng, 0.75, 1.0)), 0.14)
     area = canvas.inside([outline]) & canvas.free
-    canvas.blend(canvas.coverage([outline]) * 0.7, 0.13, 0.20)
+    canvas.blend(canvas.coverage([outline]) * 0.55, 0.13, 0.20)
     canvas.mark([outline], "lymphoid tissue")
     canvas.reserve([outline], margin_um=3.0)
     centres = scattered(rng, canvas.size, canvas.px(between(rng, 7.4, 8.6)), 0.19)
@@ -63,7 +63,7 @@ def _paint_bleeding(canvas: Canvas, busy: BoolArray | None) -> None:
     radius = canvas.px(between(rng, 17, 25))
     outline = blob(rng, quiet_spot(canvas, radius, busy), (radius, radius * between(rng, 0.6, 1.0)), 0.16)
     area = canvas.inside([outline]) & canvas.free
-    canvas.blend(canvas.coverage([outline]) * 0.8, 0.02, 0.10)
+    canvas.blend(canvas.coverage([outline]) * 0.65, 0.02, 0.10)
     canvas.reserve([outline], margin_um=3.0)
     centres = canvas.allowed(scattered(rng, canvas.size, canvas.px(between(rng, 6.4, 8.5)), 0.26), area)
     draw_red_cells(canvas, centres)

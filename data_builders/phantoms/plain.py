@@ -22,7 +22,8 @@ from eosin.data_builders.phantoms.nuclei import (
     random_angles,
 )
 
-FAT_CELL_UM: dict[str, tuple[float, float]] = {"small": (22, 28), "large": (46, 62)}
+FAT_CELL_UM: dict[str, tuple[float, float]] = {"small": (22, 28), "large": (42, 54)}
+SEPTUM_HALF_UM = 11.0
 LYMPHOCYTE_SPACING_UM: dict[str, tuple[float, float]] = {"low": (13, 14), "moderate": (10.0, 11.2), "high": (7.0, 7.8)}
 FRAGMENTS_PER_MM2: dict[str, tuple[float, float]] = {"sparse": (2500, 5000), "dense": (18000, 26000)}
 
@@ -30,16 +31,14 @@ FRAGMENTS_PER_MM2: dict[str, tuple[float, float]] = {"sparse": (2500, 5000), "de
 def paint_fat(canvas: Canvas, traits: Mapping[str, str]) -> None:
     """ADI: empty cells with thin walls, a nucleus pressed into a corner here and there."""
     rng, px = canvas.rng, canvas.px
-    angle = between(rng, 0, np.pi)
-    paint_collagen(canvas, angle, wave=1.0)
+    paint_collagen(canvas, between(rng, 0, np.pi), wave=1.0)
     spacing = px(between(rng, *FAT_CELL_UM[traits["fat_cell_size"]]))
     cells = honeycomb(rng, canvas.size, spacing, 0.085)
     cells = cells[canvas.meets(cells)]
-    middles = cells.mean(axis=1)
+    band: FloatArray | None = None
     if traits["fibrous_septum"] == "present":
-        cells = cells[_outside_septum(canvas, middles, spacing)]
-    elif rng.random() < 0.25:
-        cells = cells[rng.permutation(len(cells))[: len(cells) - 1]]
+        band, off_middle = _septum(canvas, cells.mean(axis=1))
+        cells = cells[off_middle > canvas.px(SEPTUM_HALF_UM) + 0.40 * spacing]
     cells = rounded(shrunk(cells, px(between(rng, 0.3, 0.9))), 3, first_cut=0.17)
     walls = canvas.coverage(cells, line_um=1.3)
     canvas.blend(canvas.coverage(cells), 0.008 + 0.004 * canvas.texture(12), 0.012)
@@ -52,24 +51,27 @@ def paint_fat(canvas: Canvas, traits: Mapping[str, str]) -> None:
     chosen = corners[rng.random(len(corners)) < 0.16]
     chosen = canvas.allowed(chosen[((chosen > 0) & (chosen < canvas.size)).all(axis=1)])
     draw_nuclei(canvas, chosen, random_angles(canvas, len(chosen)), SPINDLE)
+    if band is not None:
+        along = float(np.arctan2(*(band[1] - band[0])[::-1]))
+        spindles = canvas.allowed(scattered(rng, canvas.size, px(17), 0.25), canvas.free & canvas.inside([band]))
+        draw_nuclei(canvas, spindles, np.full(len(spindles), along, dtype=np.float32), SPINDLE)
 
 
-def _outside_septum(canvas: Canvas, middles: FloatArray, spacing: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Which cells stay beside a band of collagen across the field; the band is recorded."""
+def _septum(canvas: Canvas, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Record a band of collagen across the field, off the middle.
+
+    Returns: its outline float32 [4, 2], and how far each of the points [n, 2] lies from its middle line, in px.
+    """
     rng, size = canvas.rng, canvas.size
-    angle, offset = between(rng, 0, np.pi), between(rng, -0.18, 0.18) * size
-    half = canvas.px(between(rng, 9, 13))
+    angle, offset = between(rng, 0, np.pi), float(rng.choice((-1, 1))) * between(rng, 0.14, 0.30) * size
     along = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-along[1], along[0]])
-    place = (middles - size / 2) @ across - offset
-    ends = np.array([[-2, -1], [2, -1], [2, 1], [-2, 1]]) * np.array([size, half])
+    ends = np.array([[-2, -1], [2, -1], [2, 1], [-2, 1]]) * np.array([size, canvas.px(SEPTUM_HALF_UM)])
     band = (size / 2 + offset * across + ends[:, :1] * along + ends[:, 1:] * across).astype(np.float32)
-    inside = np.argwhere(canvas.inside([band]))[:, ::-1].astype(np.float32)
-    canvas.note("fibrous septum", inside)
-    nuclei = canvas.allowed(scattered(rng, size, canvas.px(17), 0.25), canvas.inside([band]))
-    draw_nuclei(canvas, nuclei, np.full(len(nuclei), angle, dtype=np.float32), SPINDLE)
-    stays: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = np.abs(place) > half + 0.46 * spacing
-    return stays
+    seen = np.argwhere(canvas.inside([band]))[:, ::-1].astype(np.float32)
+    canvas.note("fibrous septum", seen)
+    distance: FloatArray = np.abs((points - size / 2) @ across - offset).astype(np.float32)
+    return band, distance
 
 
 def paint_glass(canvas: Canvas, traits: Mapping[str, str]) -> None:

@@ -79,8 +79,8 @@ def stain_profile(patient: str, slide: str, scanner: str) -> StainProfile:
     return StainProfile(
         hematoxylin=_turned(of_patient, HEMATOXYLIN_OD, 0.06),
         eosin=_turned(of_patient, EOSIN_OD, 0.06),
-        hematoxylin_gain=float(np.clip(gains[0], 0.55, 1.5)),
-        eosin_gain=float(np.clip(gains[1], 0.45, 1.8)),
+        hematoxylin_gain=float(np.clip(0.90 * gains[0], 0.50, 1.35)),
+        eosin_gain=float(np.clip(0.80 * gains[1], 0.38, 1.5)),
         veil=tuple(float(part) for part in np.abs(of_slide.standard_normal(3)) * 0.012),  # type: ignore[arg-type]
         camera=dataclasses.replace(camera, gamma=camera.gamma * float(np.clip(_gain(of_slide, 0.06), 0.85, 1.15))),
     )
