@@ -17,25 +17,22 @@ from eosin.records import Message
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 
 
-def data_url(image: bytes) -> str:
-    """An encoded image as a data URL that every server decodes to the same pixels.
-
-    Raises:
-        ImageError: it cannot be decoded.
-    """
-    plain = to_plain(image)
+def data_url(plain: bytes) -> str:
+    """A JPEG or PNG as a data URL."""
     kind = "jpeg" if plain.startswith(b"\xff\xd8") else "png"
     return f"data:image/{kind};base64,{base64.b64encode(plain).decode('ascii')}"
 
 
-def wire_messages(chat: Chat) -> list[dict[str, Any]]:
+def wire_messages(chat: Chat, *, plain: bool = False) -> list[dict[str, Any]]:
     """The messages as the API takes them; a message without images is plain text.
+
+    Images are sent so that every server decodes them to the same pixels (`to_plain`); `plain` says that they already are.
 
     Raises:
         ImageError: an image cannot be decoded.
         Unsupported: a slide part, which the API has no form for.
     """
-    images = iter(chat.images)
+    images = iter(chat.images if plain else map(to_plain, chat.images))
     return [{"role": message.role, "content": _content(message, images)} for message in chat.messages]
 
 
