@@ -9,6 +9,7 @@ from typing import Any
 import peft
 from torch import nn
 
+from eosin.artefacts.files import read_json, write_json
 from eosin.errors import ConfigError, InputError
 from eosin.llm.config import LoraConfig
 
@@ -53,10 +54,18 @@ def add_adapters(model: Any, config: LoraConfig, *, projector: bool) -> Any:
         modules_to_save=[_PROJECTOR] if projector else None,
         bias="none",
     )
-    wrapped = peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
-    # peft would note the base's path on this machine; the artefact names its base by digest.
-    wrapped.peft_config["default"].base_model_name_or_path = None
-    return wrapped
+    return peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+
+
+def save_adapters(wrapped: Any, folder: Path) -> None:
+    """The adapters, and the projector where it learnt.
+
+    peft notes the base's path on this machine; it is taken out, for the artefact names its base by digest.
+    """
+    wrapped.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    settings = read_json(folder / "adapter_config.json")
+    write_json(folder / "adapter_config.json", {**settings, "base_model_name_or_path": None})
 
 
 def read_adapters(model: Any, folder: Path) -> Any:

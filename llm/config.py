@@ -184,5 +184,5 @@ class ExportConfig:
     """
 
     model: str = input_path("llm_model")
-    base: str = input_path("llm_model", required=False)
+    base: str = input_path(required=False)
     tolerance: float = 1e-4

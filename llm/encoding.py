@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.errors import InputError
-from eosin.models.turns import Render, reply_length, segments
+from eosin.models.turns import Render, reply_length, segments, wants_special_tokens
 from eosin.records import Message
 
 
@@ -61,7 +61,8 @@ class Encoder:
         ids: list[int] = []
         learn: list[bool] = []
         for segment in segments(self.render, messages):
-            piece = self.tokenizer(segment.text, add_special_tokens=False)["input_ids"]
+            first = not ids and wants_special_tokens(self.tokenizer, segment.text)
+            piece = self.tokenizer(segment.text, add_special_tokens=first)["input_ids"]
             counted = reply_length(piece, self.end_ids) if segment.reply else 0
             for number, token in enumerate(piece):
                 copies = self.image_tokens if token == self.image_token else 1

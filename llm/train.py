@@ -175,8 +175,7 @@ def _finish(writer: ArtefactWriter, config: TrainConfig, assistant: Assistant, m
         model.save_pretrained(out)
         assistant.processor.save_pretrained(out)
     else:
-        model.save_pretrained(out / adapters.FOLDER)
-        (out / adapters.FOLDER / "README.md").unlink(missing_ok=True)
+        adapters.save_adapters(model, out / adapters.FOLDER)
     learning = loop.learning_state(model)
     results = {
         "samples": data.counts,

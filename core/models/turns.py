@@ -99,6 +99,15 @@ def segments(render: Render, messages: Sequence[Message]) -> list[Segment]:
     return pieces
 
 
+def wants_special_tokens(tokenizer: Any, text: str) -> bool:
+    """Whether the tokenizer must still add its own begin token to a rendered chat: not where the template wrote it.
+
+    The rule of `ProcessorMixin.apply_chat_template`, so that ids equal those of Hugging Face's own call.
+    """
+    begin = tokenizer.bos_token
+    return not (begin is not None and text.startswith(begin))
+
+
 def reply_length(ids: Sequence[int], end_ids: frozenset[int]) -> int:
     """How many of a reply's tokens the model must write: up to and with the first end token; the template adds the rest.
 
