@@ -76,7 +76,7 @@ class PhantomsConfig:
     classes: tuple[str, ...] = ()
     labels: str = "phantoms"
     slides: SlidesConfig = field(default_factory=SlidesConfig)
-    teaching: TeachingConfig = field(default_factory=lambda: TeachingConfig(phrasing="phantoms"))
+    teaching: TeachingConfig = field(default_factory=lambda: TeachingConfig(phrasing="phantoms", stain="H&E"))
 
     def __post_init__(self) -> None:
         wrong = [name for name in self.splits if name not in SPLITS]

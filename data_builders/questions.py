@@ -14,7 +14,7 @@ import numpy as np
 
 from eosin.data_builders.couples import balanced_positions, couple, couple_within
 from eosin.data_builders.phrasing import TopicWords
-from eosin.data_builders.subjects import Subject
+from eosin.data_builders.subjects import Subject, stable_number
 from eosin.data_builders.vocabulary import CLASS, Vocabulary, pick
 from eosin.errors import ConfigError
 from eosin.records import box_to_text
@@ -85,6 +85,15 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Round:
+    """One question of a kind for each of `places`; `number` counts the kind's rounds."""
+
+    number: int
+    places: list[int]
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
 class Block:
     """Images that are asked about together.
 
@@ -92,6 +101,7 @@ class Block:
         subjects: what is known of each.
         vocabulary: the words.
         seed: with it, the block's questions are always the same.
+        mentions: what a description mentions at most besides the class.
         max_options: of a multiple choice question.
         max_boxes: the most boxes one answer may list.
     """
@@ -99,12 +109,13 @@ class Block:
     subjects: Sequence[Subject]
     vocabulary: Vocabulary
     seed: int
+    mentions: int = 2
     max_options: int = 4
     max_boxes: int = 3
 
     def ask(self, counts: QuestionCounts) -> list[Question]:
         """The questions, those about one image next to each other."""
-        makers: dict[str, Callable[[list[int], np.random.Generator], Iterator[Question]]] = {
+        makers: dict[str, Callable[[Round], Iterator[Question]]] = {
             "class_open": self._class_open,
             "detail_open": self._detail_open,
             "class_closed": self._class_closed,
@@ -118,79 +129,82 @@ class Block:
         }
         found: list[Question] = []
         for number, (name, make) in enumerate(makers.items()):
-            rng = generator(self.seed, number)
-            for places in _rounds(len(self.subjects), getattr(counts, name), rng):
-                found += make(places, rng)
+            for turn in _rounds(len(self.subjects), getattr(counts, name), generator(self.seed, number)):
+                found += make(turn)
         return sorted(found, key=lambda question: question.place)
 
-    def _class_open(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
-        for place in places:
-            yield self._open(place, CLASS, rng)
+    def _class_open(self, turn: Round) -> Iterator[Question]:
+        for place in turn.places:
+            yield self._open(place, CLASS, turn.rng, turn.number)
 
-    def _detail_open(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
-        for topic, *pair in self._detail_couples(places, lambda words: bool(words.open) and not words.positive, rng):
+    def _detail_open(self, turn: Round) -> Iterator[Question]:
+        for topic, *pair in self._detail_couples(turn.places, lambda words: bool(words.open) and not words.positive, turn.rng):
             for place in pair:
-                yield self._open(place, topic, rng)
+                yield self._open(place, topic, turn.rng)
 
-    def _class_closed(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
-        for pair in couple([self._value(place, CLASS) for place in places], rng):
-            yield from self._closed(CLASS, (places[pair[0]], places[pair[1]]), rng)
+    def _class_closed(self, turn: Round) -> Iterator[Question]:
+        for pair in couple([self._value(place, CLASS) for place in turn.places], turn.rng):
+            yield from self._closed(CLASS, (turn.places[pair[0]], turn.places[pair[1]]), turn.rng)
 
-    def _detail_closed(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
-        for topic, one, other in self._detail_couples(places, lambda words: bool(words.closed), rng):
-            yield from self._closed(topic, (one, other), rng)
+    def _detail_closed(self, turn: Round) -> Iterator[Question]:
+        for topic, one, other in self._detail_couples(turn.places, lambda words: bool(words.closed), turn.rng):
+            yield from self._closed(topic, (one, other), turn.rng)
 
-    def _class_mcq(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
+    def _class_mcq(self, turn: Round) -> Iterator[Question]:
         values = list(self.vocabulary.labels.classes)
-        yield from self._mcq([(place, CLASS, values) for place in places], rng)
+        yield from self._mcq([(place, CLASS, values) for place in turn.places], turn.rng)
 
-    def _detail_mcq(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
+    def _detail_mcq(self, turn: Round) -> Iterator[Question]:
         asked = []
-        for topic, *pair in self._detail_couples(places, lambda words: bool(words.mcq) and not words.positive, rng):
+        for topic, *pair in self._detail_couples(turn.places, lambda words: bool(words.mcq) and not words.positive, turn.rng):
             asked += [(place, topic, self._values[topic, self._group(place, topic)]) for place in pair]
-        yield from self._mcq(asked, rng)
+        yield from self._mcq(asked, turn.rng)
 
-    def _grounding(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
-        for place in places:
+    def _grounding(self, turn: Round) -> Iterator[Question]:
+        for place in turn.places:
             boxes = [box for box in self.subjects[place].boxes if min(box.x1 - box.x0, box.y1 - box.y0) >= SMALLEST_SIDE]
             labels = sorted({box.label for box in boxes})
             few = [label for label in labels if sum(box.label == label for box in boxes) <= self.max_boxes]
             if few:
-                label = pick(few, rng)
-                text = pick(self.vocabulary.phrasing.grounding, rng).replace("{label}", label)
+                label = pick(few, turn.rng)
+                text = pick(self.vocabulary.phrasing.grounding, turn.rng).replace("{label}", label)
                 answer = "; ".join(box_to_text(box) for box in boxes if box.label == label)
                 yield Question(place, "grounding", "grounding", label, answer, ((text, answer),))
 
-    def _caption(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
-        for place in places:
-            text, answer = self._described(place, rng)
+    def _caption(self, turn: Round) -> Iterator[Question]:
+        for place in turn.places:
+            text, answer = self._described(place, turn.rng)
             yield Question(place, "caption", "caption", self.subjects[place].label, answer, ((text, answer),))
 
-    def _report(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
-        for place in places:
+    def _report(self, turn: Round) -> Iterator[Question]:
+        for place in turn.places:
             answer = self.vocabulary.report(self.subjects[place])
             yield Question(
-                place, "report", "report", self.subjects[place].label, answer, ((pick(self.vocabulary.phrasing.report, rng), answer),)
+                place, "report", "report", self.subjects[place].label, answer, ((pick(self.vocabulary.phrasing.report, turn.rng), answer),)
             )
 
-    def _dialogue(self, places: list[int], rng: np.random.Generator) -> Iterator[Question]:
+    def _dialogue(self, turn: Round) -> Iterator[Question]:
         """The class, then a detail where there is one, then a description."""
-        for place in places:
-            first = self._open(place, CLASS, rng)
+        for place in turn.places:
+            first = self._open(place, CLASS, turn.rng)
             details = [topic for topic in self._topics(place) if self._words(topic).open and not self._words(topic).positive]
             turns = list(first.turns)
             if details:
-                turns += self._open(place, pick(details, rng), rng).turns
-            turns.append(self._described(place, rng))
+                turns += self._open(place, pick(details, turn.rng), turn.rng).turns
+            turns.append(self._described(place, turn.rng))
             yield Question(place, "caption", "dialogue", first.value, turns[-1][1], tuple(turns))
 
     def _described(self, place: int, rng: np.random.Generator) -> tuple[str, str]:
-        return pick(self.vocabulary.phrasing.describe, rng), self.vocabulary.caption(self.subjects[place], 2, rng)
+        return pick(self.vocabulary.phrasing.describe, rng), self.vocabulary.caption(self.subjects[place], self.mentions, rng)
 
-    def _open(self, place: int, topic: str, rng: np.random.Generator) -> Question:
+    def _open(self, place: int, topic: str, rng: np.random.Generator, number: int | None = None) -> Question:
+        """The topic's open question; numbers that follow each other give an image different wordings."""
         value = self._value(place, topic)
-        answer = self.vocabulary.answer(topic, value)
-        return Question(place, "open", topic, value, answer, ((pick(self._words(topic).open, rng), answer),))
+        answer, wordings = self.vocabulary.answer(topic, value), self._words(topic).open
+        # A hash of the id, not the place: classes may come in turn, and the wording must not tell the class.
+        offset = int(rng.integers(len(wordings))) if number is None else stable_number(self.subjects[place].id, topic) + number
+        text = wordings[offset % len(wordings)]
+        return Question(place, "open", topic, value, answer, ((text, answer),))
 
     def _closed(self, topic: str, pair: tuple[int, int], rng: np.random.Generator) -> Iterator[Question]:
         """Yes/no questions for a couple: the same texts for both, each a yes for one and a no for the other."""
@@ -273,10 +287,11 @@ class Block:
         return value
 
 
-def _rounds(count: int, average: float, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Places that get a question, round by round: all of them while `average` is above one, then a share of them."""
-    for _ in range(int(average)):
-        yield list(range(count))
-    share = average - int(average)
+def _rounds(count: int, average: float, rng: np.random.Generator) -> Iterator[Round]:
+    """All places while `average` is above one, then a share of them."""
+    whole = int(average)
+    for number in range(whole):
+        yield Round(number, list(range(count)), rng)
+    share = round((average - whole) * count)
     if share:
-        yield sorted(int(place) for place in rng.permutation(count)[: round(share * count)])
+        yield Round(whole, sorted(int(place) for place in rng.permutation(count)[:share]), rng)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -63,7 +64,7 @@ def read_subjects(artefact: Artefact, split: str, start: int, stop: int, labels:
         )
 
 
-def _rows(artefact: Artefact, split: str, start: int, stop: int) -> Iterator[dict[str, object]]:
+def _rows(artefact: Artefact, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
     """Rows `start` to `stop` of a split, reading only the row groups that hold them."""
     first = 0
     for shard in artefact.shards(split):

@@ -29,6 +29,7 @@ class TeachingConfig:
 
     Attributes:
         seed: decides every draw.
+        stain: of all images, as image-text pairs state it; empty where it is unknown.
         phrasing: a file, or a name below `eosin.configs/questions`.
         topics: what to ask and tell besides the class; empty for all that is known.
         captions: an image's captions.
@@ -40,6 +41,7 @@ class TeachingConfig:
     """
 
     seed: int = 0
+    stain: str = ""
     phrasing: str = "tiles"
     topics: tuple[str, ...] = ()
     captions: int = 4
@@ -77,6 +79,7 @@ class MakePairs:
                 image=picture.image,
                 captions=self.vocabulary.captions(subject, self.config.captions, self.config.mentions, rng),
                 organ=self.vocabulary.labels.classes[subject.label].facets.get("organ"),
+                stain=self.config.stain or None,
             )
 
 
@@ -93,7 +96,7 @@ class MakeConversations:
         config = self.config
         subjects = list(read_subjects(self.images, task.split, task.start, task.stop, self.vocabulary.labels))
         seed = stable_number(config.seed, task.split, task.start)
-        block = Block(subjects, self.vocabulary, seed, config.max_options, config.max_boxes)
+        block = Block(subjects, self.vocabulary, seed, config.mentions, config.max_options, config.max_boxes)
         questions = block.ask(config.train if task.split == "train" else config.held_out)
         asked: dict[int, list[Question]] = {}
         for question in questions:
@@ -105,14 +108,14 @@ class MakeConversations:
 
 def pairs_step(name: str, images: Artefact, vocabulary: Vocabulary, config: TeachingConfig) -> Step:
     """`image_text` from a `labelled_images` artefact."""
-    settings = {key: getattr(config, key) for key in ("seed", "captions", "mentions")}
+    settings = {key: getattr(config, key) for key in ("seed", "stain", "captions", "mentions")}
     plan = _plan("image_text", images, vocabulary, settings, PAIRS_A_SHARD, f"{_title(images)}: image-text pairs")
     return Step(name, plan, MakePairs(images, vocabulary, config), {"images": str(images.path.resolve())})
 
 
 def conversations_step(name: str, images: Artefact, vocabulary: Vocabulary, config: TeachingConfig) -> Step:
     """`conversations` from a `labelled_images` artefact."""
-    settings = {key: value for key, value in settings_of(config).items() if key not in ("captions", "phrasing", "topics")}
+    settings = {key: value for key, value in settings_of(config).items() if key not in ("captions", "stain", "phrasing", "topics")}
     plan = _plan("conversations", images, vocabulary, settings, IMAGES_A_BLOCK, f"{_title(images)}: conversations")
     return Step(name, plan, MakeConversations(images, vocabulary, config), {"images": str(images.path.resolve())})
 
