@@ -1,0 +1,115 @@
+"""H&E augmentation, a batch at a time: flips and rotations, random resized crops, stain jitter, brightness.
+
+Every number a record needs comes from one generator of (seed, epoch, index), so that a picture does not depend on the batch it is
+in, on the order, or on where a run was resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eosin.clip.config import AugmentConfig, ImageConfig
+from eosin.seeds import generator
+
+if TYPE_CHECKING:
+    import torch
+
+Floats64 = NDArray[np.float64]
+
+# Optical density of hematoxylin, eosin and residual (DAB) in R, G, B (Ruifrok and Johnston 2001), unit rows.
+_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+STAINS = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
+# Tellez et al. 2018 add as much as they multiply, in stain units; a tenth of it keeps the white background nearly white.
+_OFFSET_SHARE = 0.1
+_DRAWS = 13
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a batch drew.
+
+    Attributes:
+        caption: float [n] in [0, 1): which caption.
+        affine: float [n, 2, 3]: from the output's coordinates in [-1, 1] to the source's.
+        stain: float [n, 3, 3] and offset float [n, 3, 1]: density' = stain @ density + offset.
+        brightness: float [n]: factor.
+    """
+
+    caption: Floats64
+    affine: Floats64
+    stain: Floats64
+    offset: Floats64
+    brightness: Floats64
+
+
+def draw(config: AugmentConfig, seed: int, epoch: int, indices: NDArray[np.int64]) -> Draws:
+    """All random numbers of a batch; row i depends on (seed, epoch, indices[i]) alone."""
+    u = np.stack([generator(seed, epoch, int(index)).random(_DRAWS) for index in indices])
+    signed = 2 * u[:, 6:] - 1
+    stain, offset = _stain_jitter(config.stain * signed[:, :3], config.stain * _OFFSET_SHARE * signed[:, 3:6])
+    return Draws(u[:, 0], _crops(config, u[:, 1:6]), stain, offset, 1 + config.brightness * signed[:, 6])
+
+
+def _crops(config: AugmentConfig, u: Floats64) -> Floats64:
+    """Affine maps of a random resized crop after one of the square's eight symmetries; u is [n, 5]."""
+    area = config.crop_area + (1 - config.crop_area) * u[:, 0]
+    ratio = config.crop_ratio ** (2 * u[:, 1] - 1)
+    size = np.minimum(np.sqrt(np.stack([area * ratio, area / ratio], axis=1)), 1.0)
+    centre = (1 - size) * (2 * u[:, 2:4] - 1)
+    symmetry = np.floor(8 * u[:, 4]).astype(int) if config.flips else np.zeros(len(u), dtype=int)
+    affine = np.concatenate([size[:, :, None] * _SYMMETRIES[symmetry], centre[:, :, None]], axis=2)
+    return np.asarray(affine)
+
+
+_TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
+_MIRROR = np.array([[-1.0, 0.0], [0.0, 1.0]])
+_SYMMETRIES = np.stack([np.linalg.matrix_power(_TURN, turns) @ flip for flip in (np.eye(2), _MIRROR) for turns in range(4)])
+
+
+def _stain_jitter(factors: Floats64, offsets: Floats64) -> tuple[Floats64, Floats64]:
+    """Into stains, scaled and shifted there, and back, as one map of densities: [n, 3, 3] and [n, 3, 1]."""
+    scaled = (1 + factors)[:, :, None] * STAINS
+    return np.swapaxes(np.linalg.inv(STAINS) @ scaled, 1, 2), (offsets @ STAINS)[:, :, None]
+
+
+def apply(draws: Draws, images: torch.Tensor, size: int, config: AugmentConfig) -> torch.Tensor:
+    """Augmented images.
+
+    Args:
+        draws: of the same batch.
+        images: uint8 [n, 3, side, side].
+        size: of the output.
+        config: a jitter of 0 is left out altogether.
+
+    Returns:
+        float32 [n, 3, size, size] in [0, 255].
+    """
+    import torch
+    from torch.nn import functional as F
+
+    def tensor(values: Floats64) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(images.device)
+
+    grid = F.affine_grid(tensor(draws.affine), [len(images), 3, size, size], align_corners=False)
+    pixels = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if config.stain:
+        # Beer-Lambert: density = -log(intensity); the + 1 keeps black finite.
+        density = pixels.flatten(2).add_(1.0).div_(256.0).log_().neg_()
+        density = torch.baddbmm(tensor(draws.offset), tensor(draws.stain), density)
+        pixels = density.neg_().exp_().mul_(256.0).sub_(1.0).view_as(pixels)
+    if config.brightness:
+        pixels = pixels * tensor(draws.brightness)[:, None, None, None]
+    return pixels.clamp_(0.0, 255.0)
+
+
+def normalise(pixels: torch.Tensor, image: ImageConfig) -> torch.Tensor:
+    """Pixels in [0, 255] as the model takes them: float32 [n, 3, size, size]; `pixels` is overwritten."""
+    import torch
+
+    mean = 255 * torch.tensor(image.mean, device=pixels.device)[:, None, None]
+    std = 255 * torch.tensor(image.std, device=pixels.device)[:, None, None]
+    return pixels.sub_(mean).div_(std)

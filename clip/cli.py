@@ -1,0 +1,121 @@
+"""`eosin clip train | embed | export`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from eosin.artefacts import ArtefactWriter, Plan
+from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
+from eosin.commands import building_parser, open_inputs, read_config
+from eosin.config import settings_of
+from eosin.errors import ConfigError
+from eosin.progress import say, show
+
+_USAGE = """usage: eosin clip VERB RECIPE [KEY=VALUE ...] --out DIR
+
+  train    train an open_clip model on image-text pairs
+  embed    embed the images of a data set
+  export   write a model as a Hugging Face CLIPModel folder, checked against open_clip
+
+`eosin clip VERB --help` tells more."""
+
+
+def main(argv: list[str]) -> None:
+    """Run `eosin clip` with the arguments after `clip`."""
+    verbs = {"train": _train, "embed": _embed, "export": _export}
+    if not argv or argv[0] in ("-h", "--help"):
+        show(_USAGE)
+        return
+    if argv[0] not in verbs:
+        raise ConfigError(f"eosin clip has no verb {argv[0]!r}; verbs: {', '.join(verbs)}")
+    verbs[argv[0]](argv[1:])
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: a GPU where there is one)")
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1 is wanted; got {number}")
+    return number
+
+
+def _train(argv: list[str]) -> None:
+    parser = building_parser("eosin clip train", "Train an open_clip model; --workers is the number of threads.")
+    parser.add_argument("--cache-mb", type=_at_least_one, default=1024, help="memory for decoded images (default: 1024)")
+    parser.add_argument(
+        "--checkpoint-every", type=_at_least_one, default=100, metavar="STEPS", help="what a kill loses at most (default: 100)"
+    )
+    _add_device(parser)
+    arguments = parser.parse_args(argv)
+    config = read_config(ClipTrainConfig, arguments)
+    if config is None:
+        return
+    inputs = open_inputs(config)
+    from eosin.clip.architecture import find_architecture
+
+    model_cfg = find_architecture(config.architecture)
+    facts = {"title": config.title, "format": "open_clip", "intended_use": _USE, "limits": _LIMITS}
+    plan = Plan("clip_model", "clip train", {**settings_of(config), "architecture": model_cfg}, inputs.refs, facts=facts)
+    with ArtefactWriter(arguments.out, plan, overwrite=arguments.overwrite, paths=inputs.paths) as writer:
+        if writer.finished:
+            say(f"clip train: already there in {arguments.out}")
+            return
+        from eosin.clip.save import save_trained
+        from eosin.clip.train import Runtime, train_clip
+
+        runtime = Runtime(_threads(arguments), arguments.cache_mb << 20, arguments.checkpoint_every, arguments.device)
+        init = inputs.artefacts["init"].path if "init" in inputs.artefacts else None
+        trained = train_clip(config, model_cfg, inputs.artefacts["data"], writer.scratch, init, runtime)
+        writer.finish(save_trained(trained, writer))
+    say(f"clip train: model in {arguments.out}")
+
+
+_USE = "Research: zero-shot classification and retrieval of histology images, and the vision tower of an assistant. Not for diagnosis."
+_LIMITS = "It knows the tissues, stains and scanners of its training data only; the inputs below name them."
+
+
+def _threads(arguments: argparse.Namespace) -> int:
+    return max(1, min(int(arguments.workers), os.cpu_count() or 1))
+
+
+def _embed(argv: list[str]) -> None:
+    parser = building_parser("eosin clip embed", "Embed the images of a data set; one process, --workers is the number of threads.")
+    _add_device(parser)
+    arguments = parser.parse_args(argv)
+    config = read_config(ClipEmbedConfig, arguments)
+    if config is None:
+        return
+    inputs = open_inputs(config)
+    from eosin.clip.embed import embed
+
+    embed(config, inputs, Path(arguments.out), threads=_threads(arguments), device=arguments.device, overwrite=arguments.overwrite)
+
+
+def _export(argv: list[str]) -> None:
+    parser = building_parser("eosin clip export", "Write a model as a Hugging Face CLIPModel folder, checked against open_clip.")
+    arguments = parser.parse_args(argv)
+    config = read_config(ClipExportConfig, arguments)
+    if config is None:
+        return
+    inputs = open_inputs(config)
+    source = inputs.artefacts["model"]
+    facts = {
+        "title": f"{source.plan.facts.get('title', 'CLIP')} (Hugging Face)",
+        "format": "transformers",
+        "intended_use": _USE,
+        "limits": _LIMITS,
+    }
+    plan = Plan("clip_model", "clip export", settings_of(config), inputs.refs, facts=facts)
+    with ArtefactWriter(arguments.out, plan, overwrite=arguments.overwrite, paths=inputs.paths) as writer:
+        if writer.finished:
+            say(f"clip export: already there in {arguments.out}")
+            return
+        from eosin.clip.export import export
+
+        writer.finish(export(source.path, writer, config))
+    say(f"clip export: model in {arguments.out}")

@@ -1,0 +1,102 @@
+"""What every two-tower embedder does alike: device, decoding, batches, unit rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eosin.errors import ConfigError, InputError, MissingDependency, Unsupported
+from eosin.images import decode_image
+from eosin.models.specs import EmbedderSpec
+from eosin.numerics import Floats, unit_rows
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device `name`; `auto` is a GPU where there is one.
+
+    Raises:
+        ConfigError: torch knows no such device, or this machine does not have it.
+        MissingDependency: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependency("torch", "clip") from error
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is unknown; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} was asked for, but torch sees no GPU here; use auto or cpu")
+    return device
+
+
+class TwoTowerEmbedder(ABC):
+    """An `eosin.models.protocols.Embedder` over an image tower and, mostly, a text tower.
+
+    A subclass loads the model, sets `device` and implements the two encoders.
+    """
+
+    device: torch.device
+
+    def __init__(self, spec: EmbedderSpec) -> None:
+        if spec.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1; got {spec.batch_size}")
+        self._spec = spec
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @property
+    @abstractmethod
+    def supports(self) -> frozenset[str]:
+        """Of `image`, `text`, `pair`."""
+
+    @abstractmethod
+    def _encode_images(self, pixels: list[Pixels]) -> torch.Tensor:
+        """Decoded images, uint8 [height, width, 3] each, as features [n, dim]; runs in inference mode."""
+
+    @abstractmethod
+    def _encode_texts(self, texts: list[str]) -> torch.Tensor:
+        """Texts as features [n, dim]; runs in inference mode."""
+
+    def embed_images(self, images: Sequence[bytes]) -> Floats:
+        """See `Embedder.embed_images`."""
+        return self._batched(images, lambda batch: self._encode_images([decode_image(image) for image in batch]))
+
+    def embed_texts(self, texts: Sequence[str]) -> Floats:
+        """See `Embedder.embed_texts`."""
+        if "text" not in self.supports:
+            raise Unsupported(f"{self._spec.path} has no text tower; it embeds images only")
+        return self._batched(texts, self._encode_texts)
+
+    def embed_pairs(self, images: Sequence[bytes], texts: Sequence[str]) -> Floats:
+        """See `Embedder.embed_pairs`: the unit mean of both unit vectors."""
+        if len(images) != len(texts):
+            raise InputError(f"pairs need as many texts as images; got {len(images)} images and {len(texts)} texts")
+        vectors = self.embed_texts(texts)
+        return unit_rows(self.embed_images(images) + vectors) if len(texts) else vectors
+
+    def _batched(self, items: Sequence[T], encode: Callable[[list[T]], torch.Tensor]) -> Floats:
+        import torch
+
+        found = [np.zeros((0, self.dim), dtype=np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(items), self._spec.batch_size):
+                features = encode(list(items[start : start + self._spec.batch_size]))
+                found.append(unit_rows(features.float().cpu().numpy()))
+        return np.concatenate(found)

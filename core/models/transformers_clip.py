@@ -1,0 +1,181 @@
+"""CLIP-like models in Hugging Face folders, as embedders: CLIPModel, SigLIP, or a vision tower alone. Local files, no remote code.
+
+Images go through the PIL image processor: the torchvision one, transformers' default, differs from it by up to one grey level.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eosin.errors import ArtefactError, InputError, MissingDependency
+from eosin.models.embedding import Pixels, TwoTowerEmbedder, pick_device
+from eosin.models.protocols import fingerprint_of
+from eosin.models.specs import EmbedderSpec
+
+if TYPE_CHECKING:
+    import torch
+
+_FILES = (
+    "*.safetensors",
+    "*.bin",
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+)
+# The names under which transformers keeps a PIL processor as it is: other names load the torchvision one unless told otherwise.
+_PIL_ALREADY = ("PilBackend",)
+
+
+def transformers_fingerprint(folder: str | Path) -> str:
+    """Of weights, configs and tokenizer; needs no torch.
+
+    Raises:
+        InputError: the folder holds no config.json.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise InputError(f"{folder} is no Hugging Face model: config.json is missing")
+    return fingerprint_of(sorted({path for pattern in _FILES for path in Path(folder).glob(pattern)}))
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """transformers draws bars for every file it reads or writes; Eosin draws its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def load_image_processor(folder: str | Path) -> Any:
+    """The folder's image processor with the PIL backend.
+
+    Raises:
+        InputError: the folder holds none that transformers knows.
+    """
+    from transformers import AutoImageProcessor
+
+    file = Path(folder) / "preprocessor_config.json"
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8")).get("image_processor_type") if file.is_file() else None
+        options = {} if kind in _PIL_ALREADY else {"backend": "pil"}
+        return AutoImageProcessor.from_pretrained(str(folder), local_files_only=True, **options)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: its image processor cannot be loaded: {error}") from error
+
+
+class TransformersEmbedder(TwoTowerEmbedder):
+    """A Hugging Face folder with two towers, or with an image tower only.
+
+    Args:
+        spec: `path` is a folder with `config.json`.
+
+    Raises:
+        ArtefactError: weights are missing.
+        InputError: transformers does not know the model, or needs its remote code.
+        ConfigError: there is no such device.
+        MissingDependency: transformers is not installed.
+    """
+
+    def __init__(self, spec: EmbedderSpec) -> None:
+        super().__init__(spec)
+        self.device = pick_device(spec.device)
+        self._fingerprint = transformers_fingerprint(spec.path)
+        self.model = _load_model(spec.path).to(self.device)
+        self._processor = load_image_processor(spec.path)
+        self._has_text = hasattr(self.model, "get_text_features")
+        self._tokenizer = _load_tokenizer(spec.path) if self._has_text else None
+        self._dim = self._probe()
+
+    @property
+    def dim(self) -> int:
+        """See `Embedder`."""
+        return self._dim
+
+    @property
+    def logit_scale(self) -> float:
+        """See `Embedder`."""
+        scale = getattr(self.model, "logit_scale", None)
+        return float(scale.detach().exp()) if scale is not None else 1.0
+
+    @property
+    def supports(self) -> frozenset[str]:
+        """See `Embedder`."""
+        return frozenset({"image", "text", "pair"} if self._has_text else {"image"})
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Embedder`."""
+        return self._fingerprint
+
+    def _probe(self) -> int:
+        """The length of a vector, which configs of different families keep under different names."""
+        import numpy as np
+        import torch
+
+        with torch.inference_mode():
+            return int(self._encode_images([np.zeros((64, 64, 3), dtype=np.uint8)]).shape[1])
+
+    def _encode_images(self, pixels: list[Pixels]) -> torch.Tensor:
+        from PIL import Image
+
+        batch = self._processor([Image.fromarray(image) for image in pixels], return_tensors="pt")["pixel_values"].to(self.device)
+        if self._has_text:
+            return _pooled(self.model.get_image_features(pixel_values=batch))
+        return _pooled(self.model(pixel_values=batch))
+
+    def _encode_texts(self, texts: list[str]) -> torch.Tensor:
+        if self._tokenizer is None:
+            raise InputError(f"{self._spec.path} has no tokenizer")
+        # No attention mask: CLIP's mask is causal and SigLIP was trained on padded texts.
+        length = self.model.config.text_config.max_position_embeddings
+        tokens = self._tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        return _pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device)))
+
+
+def _load_model(folder: str) -> Any:
+    try:
+        from transformers import AutoModel
+    except ImportError as error:
+        raise MissingDependency("transformers", "clip") from error
+    try:
+        with no_bars():
+            model, report = AutoModel.from_pretrained(folder, local_files_only=True, dtype="float32", output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: transformers cannot load this model: {error}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ArtefactError(f"{folder}: {len(missing)} weights are missing, such as {missing[0]}; the folder is incomplete")
+    return model.eval()
+
+
+def _load_tokenizer(folder: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+
+
+def _pooled(output: Any) -> torch.Tensor:
+    """The one vector per input; transformers 5 wraps it, and towers without a pooler leave the class token."""
+    import torch
+
+    if isinstance(output, torch.Tensor):
+        return output
+    pooled = getattr(output, "pooler_output", None)
+    features: torch.Tensor = pooled if pooled is not None else output.last_hidden_state[:, 0]
+    return features
