@@ -143,11 +143,18 @@ def ask(text: str, *images: bytes, **more: Any) -> dict[str, Any]:
     return {"model": "tiny", "messages": [{"role": "user", "content": [*map(image_part, images), {"type": "text", "text": text}]}], **more}
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
-def serving(app: FastAPI, backend: Any) -> Iterator[str]:
+def serving(app: FastAPI, backend: Any, port: int = 0) -> Iterator[str]:
     """The application behind a real uvicorn on a free port; gives its address."""
     listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
 
     async def run() -> None:
