@@ -76,12 +76,13 @@ def stain_profile(patient: str, slide: str, scanner: str) -> StainProfile:
     of_slide = np.random.default_rng(np.random.SeedSequence(name_seed("slide", patient, slide)))
     camera = SCANNERS[scanner]
     gains = [_gain(of_patient, 0.22) * _gain(of_slide, 0.14), _gain(of_patient, 0.26) * _gain(of_slide, 0.16)]
+    veil = [abs(float(part)) * 0.012 for part in of_slide.standard_normal(3)]
     return StainProfile(
         hematoxylin=_turned(of_patient, HEMATOXYLIN_OD, 0.05),
         eosin=_turned(of_patient, EOSIN_OD, 0.05),
         hematoxylin_gain=float(np.clip(0.90 * gains[0], 0.50, 1.35)),
         eosin_gain=float(np.clip(0.80 * gains[1], 0.38, 1.5)),
-        veil=tuple(float(part) for part in np.abs(of_slide.standard_normal(3)) * 0.012),  # type: ignore[arg-type]
+        veil=(veil[0], veil[1], veil[2]),
         camera=dataclasses.replace(camera, gamma=camera.gamma * float(np.clip(_gain(of_slide, 0.06), 0.85, 1.15))),
     )
 
