@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from eosin.artefacts import Artefact, ArtefactWriter, Plan, Task
+from eosin.artefacts import Artefact, ArtefactWriter, Plan, Task, open_artefact
 from eosin.artefacts.writer import write_shard
 from eosin.errors import BackendError
 from eosin.progress import bar, say
@@ -97,7 +97,9 @@ def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) 
             with bar(step.name, total=len(tasks)) as moving:
                 for sidecar in engine.run(tasks, work):
                     moving.advance(note=f"{sidecar['out']} records")
-        artefact = writer.finish()
+            artefact = writer.finish()
+        else:
+            artefact = open_artefact(writer.path)
     counts = artefact.manifest["counts"]
     refused = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())
     say(f"{step.name}: {counts['out']} records in {out}" + (f"; rejected: {refused} (see rejects/rejects.parquet)" if refused else ""))

@@ -34,7 +34,9 @@ def digest_of_folder(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(canonical_json([name.as_posix(), sha256_of(path)]))
+            # A file name need not be text: bytes that are no UTF-8 are written as escapes.
+            written = name.as_posix().encode("utf-8", "backslashreplace").decode()
+            digest.update(canonical_json([written, sha256_of(path)]))
     return digest.hexdigest()
 
 

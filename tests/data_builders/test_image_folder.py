@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,30 @@ def test_the_label_set_stands_in_the_plan(build: Build, image_folder: Folder) ->
     out = build(RECIPE, f"folder={image_folder(HSIL=2, LSIL=2, NL=2, SCC=2)}")
     facts = open_artefact(out / "conversations").plan.facts
     assert facts["label_set"]["classes"]["HSIL"]["answer"] == "high-grade squamous intraepithelial lesion"
+
+
+def test_odd_names_go_all_the_way(build: Build, image_folder: Folder, png: Callable[[int], bytes]) -> None:
+    folder = image_folder(a=3, b=3)
+    names = [b"a/gr\xc3\xbcn \xe2\x80\x9c1\xe2\x80\x9d.png", b"a/line\nbreak.png", b"a/\xff.png", b"b/UPPER.PNG", b"b/%s{value}.png"]
+    for number, name in enumerate(names):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(png(90 + number))
+    (folder / "b" / "loop").symlink_to(folder, target_is_directory=True)
+    out = build(RECIPE, f"folder={folder}")
+    ids = {record.id for record in open_artefact(out / "labelled_images").records(LabelledImage)}
+    assert {
+        "tiles/a/gr\u00fcn \u201c1\u201d.png",
+        "tiles/a/line\nbreak.png",
+        "tiles/a/\\udcff.png",
+        "tiles/b/UPPER.PNG",
+        "tiles/b/%s{value}.png",
+    } <= ids
+    assert len(ids) == 11
+    assert rejects(out / "labelled_images") == {"b/loop": "linked_folder"}
+
+
+def test_a_finished_set_is_not_made_again(build: Build, image_folder: Folder) -> None:
+    folder = image_folder(a=3, b=3)
+    out = build(RECIPE, f"folder={folder}")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+    build(RECIPE, f"folder={folder}")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
