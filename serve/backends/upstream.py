@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from eosin.errors import BackendError, ConfigError
+from eosin.errors import BackendError, ConfigError, EosinError
 from eosin.models.protocols import Usage
 from eosin.models.sse import DONE, SseParser, error_words, json_event
 from eosin.models.wire import finish_reason_of, usage_of, wire_messages, wire_sampling
@@ -63,9 +63,17 @@ class UpstreamBackend:
             BackendError: it does not answer as such a server does.
             ConfigError: it offers other models, or refuses the key.
         """
+        self.connect()
+        try:
+            await self._check_model()
+        except EosinError:
+            await self.stop()
+            raise
+
+    def connect(self) -> None:
+        """Open the session; called within the event loop."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._stall)
         self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0), trust_env=False)
-        await self._check_model()
 
     async def stop(self) -> None:
         """Close all connections; what is under way at the server is cancelled by that."""

@@ -18,23 +18,15 @@ Log = list[dict[str, Any]]
 _SUFFIX = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"RI": ".webp", b"BM": ".bmp"}
 
 
-class TileImage(gr.Image):  # type: ignore[misc]
-    """An image whose file is handed on as it came: the API decodes it, under its limits, and says what is wrong with it."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None or not payload.path else str(payload.path)
-
-
 def build_page(settings: PageSettings) -> gr.Blocks:
     """The page, not yet mounted."""
     examples = _write_examples(settings)
-    with gr.Blocks(title="Eosin", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    page = gr.Blocks(title="Eosin", analytics_enabled=False, delete_cache=(600, 3600))
+    with page:
         gr.HTML(cards.head(settings.model))
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                tile = TileImage(label="Tile", image_mode=None, sources=["upload", "clipboard"], buttons=[], height=300, elem_id="tile")
+                tile = _tile()
                 gallery = _gallery(examples) if examples else None
             with gr.Column(scale=3, min_width=380):
                 hint = "Add a tile, then ask about it."
@@ -49,7 +41,7 @@ def build_page(settings: PageSettings) -> gr.Blocks:
         found = gr.HTML(cards.NO_CASES if settings.evidence else cards.NO_INDEX, padding=False, elem_id="cases")
         asker = _Asker(settings)
         inputs, outputs = [tile, question, evidence, k, log], [log, found, question]
-        private = {"api_visibility": "private", "show_progress": "hidden"}
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         events = [gr.on([send.click, question.submit], asker.ask, inputs, outputs, concurrency_limit=8, **private)]
         stop.click(None, cancels=events, **private)
         clear.click(lambda: (None, [], asker.no_cases), None, [tile, log, found], cancels=events, **private)
@@ -57,6 +49,18 @@ def build_page(settings: PageSettings) -> gr.Blocks:
             gallery.select(_picker(examples), [question], [tile, question], **private)
     page.queue(max_size=64)
     return page
+
+
+def _tile() -> gr.Image:
+    """An image whose file is handed on as it came: the API decodes it, under its limits, and says what is wrong with it."""
+    tile = gr.Image(label="Tile", image_mode=None, sources=["upload", "clipboard"], buttons=[], height=300, elem_id="tile")
+    # Not a subclass: Gradio writes a stub file beside the module of each one.
+    vars(tile)["preprocess"] = _path_of
+    return tile
+
+
+def _path_of(payload: Any) -> str | None:
+    return str(payload.path) if payload is not None and payload.path else None
 
 
 def _evidence_settings(possible: bool) -> tuple[gr.Checkbox, gr.Slider]:

@@ -185,6 +185,7 @@ class Misbehaving:
     key: str | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     answer: Callable[[web.Request, Misbehaving], Awaitable[web.StreamResponse]] | None = None
 
     async def handle_models(self, request: web.Request) -> web.Response:
@@ -212,7 +213,7 @@ def kit() -> Any:
 @pytest.fixture
 def upstream() -> Iterator[Misbehaving]:
     state = Misbehaving()
-    loop = asyncio.new_event_loop()
+    loop = state.loop
     ready = threading.Event()
 
     async def serve(stop: asyncio.Event) -> None:
