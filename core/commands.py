@@ -19,9 +19,16 @@ from eosin.progress import show
 T = TypeVar("T")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes overrides wherever they stand; plain argparse refuses those that follow an option."""
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        return self.parse_intermixed_args(args, namespace)
+
+
 def building_parser(prog: str, description: str) -> argparse.ArgumentParser:
     """A parser with RECIPE, overrides, --out, --overwrite, --workers and --print-config."""
-    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe such as demo/clip")
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="lay this over the recipe; dots reach inner keys: train.epochs=3")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the artefact's folder; an unfinished one is resumed")

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from eosin.clip.augment import STAINS, Draws, apply, draw, normalise
+from eosin.clip.config import AugmentConfig, ImageConfig
+
+PLAIN = AugmentConfig(flips=False, crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0)
+
+
+def images(count: int, side: int = 40) -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.integers(0, 256, (count, 3, side, side), dtype=np.uint8))
+
+
+def test_a_picture_depends_on_seed_epoch_and_index_alone() -> None:
+    config, pixels = AugmentConfig(), images(6)
+    numbers = np.arange(6)
+    whole = apply(draw(config, 3, 1, numbers), pixels, 32, config)
+    some = numbers[[4, 1]]
+    torch.testing.assert_close(apply(draw(config, 3, 1, some), pixels[some], 32, config), whole[some])
+    other_epoch = apply(draw(config, 3, 2, numbers), pixels, 32, config)
+    other_seed = apply(draw(config, 4, 1, numbers), pixels, 32, config)
+    assert (whole - other_epoch).abs().amax(dim=(1, 2, 3)).min() > 10
+    assert (whole - other_seed).abs().amax(dim=(1, 2, 3)).min() > 10
+
+
+def test_without_any_augmentation_the_image_comes_back() -> None:
+    pixels = images(3, 32)
+    torch.testing.assert_close(apply(draw(PLAIN, 0, 0, np.arange(3)), pixels, 32, PLAIN), pixels.float(), atol=1e-3, rtol=0)
+
+
+def test_flips_are_the_eight_symmetries_of_the_square() -> None:
+    config = AugmentConfig(flips=True, crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0)
+    one = images(1, 16)
+    many = apply(draw(config, 0, 0, np.arange(100)), one.expand(100, -1, -1, -1), 16, config).round()
+    wanted = [torch.rot90(flipped, turns, (1, 2)) for flipped in (one[0], one[0].flip(2)) for turns in range(4)]
+    found = {next(k for k, image in enumerate(wanted) if torch.equal(image.float(), picture)) for picture in many}
+    assert found == set(range(8))
+
+
+def test_crops_stay_inside_and_keep_at_least_the_wanted_area() -> None:
+    config = AugmentConfig(flips=True, crop_area=0.4, crop_ratio=1.5)
+    affine = draw(config, 0, 0, np.arange(500)).affine
+    areas = np.abs(np.linalg.det(affine[:, :, :2]))
+    assert 0.3 < areas.min() < 0.5
+    assert areas.max() > 0.9
+    corners = np.abs(affine[:, :, :2]).sum(axis=2) + np.abs(affine[:, :, 2])
+    assert corners.max() <= 1 + 1e-9
+
+
+def test_stain_jitter_scales_the_stains_of_ruifrok_and_johnston() -> None:
+    factors, offsets = np.array([1.2, 0.9, 1.1]), np.array([0.02, -0.01, 0.0])
+    identity = np.concatenate([np.eye(2), np.zeros((2, 1))], axis=1)[None]
+    stain = (np.linalg.inv(STAINS) @ (factors[:, None] * STAINS)).T[None]
+    draws = Draws(np.zeros(1), identity, stain, (offsets @ STAINS)[None, :, None], np.ones(1))
+    config = AugmentConfig(flips=False, crop_area=1.0, stain=0.1, brightness=0.0)
+    pixels = images(1, 8)
+    density = -np.log((pixels[0].numpy().astype(np.float64).transpose(1, 2, 0) + 1) / 256)
+    stains = density @ np.linalg.inv(STAINS)
+    wanted = (256 * np.exp(-((stains * factors + offsets) @ STAINS)) - 1).clip(0, 255).transpose(2, 0, 1)
+    np.testing.assert_allclose(apply(draws, pixels, 8, config)[0].numpy(), wanted, atol=0.05)
+
+
+def test_strengths_of_zero_change_no_colour() -> None:
+    draws = draw(PLAIN, 0, 0, np.arange(4))
+    np.testing.assert_allclose(draws.stain, np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-12)
+    np.testing.assert_array_equal(draws.offset, 0)
+    np.testing.assert_array_equal(draws.brightness, 1)
+
+
+@pytest.mark.parametrize("value", [0.0, 127.0, 255.0])
+def test_pixels_are_normalised_as_open_clip_does(value: float) -> None:
+    from torchvision.transforms.functional import normalize
+
+    config = ImageConfig()
+    pixels = torch.full((1, 3, 4, 4), value)
+    wanted = normalize(pixels / 255, list(config.mean), list(config.std))
+    torch.testing.assert_close(normalise(pixels.clone(), config), wanted)
