@@ -1,0 +1,82 @@
+"""Differences between runs over the same questions, with paired intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eosin.eval.metrics.bootstrap import Resampling, intervals
+from eosin.eval.metrics.statistic import Statistic, difference
+from eosin.eval.predictions import Rows, RunKey
+from eosin.eval.scorers import Scored
+from eosin.eval.tasks.names import COLOUR_MODEL
+
+# condition -> whether it stands first: what the image adds is plain minus blind, what evidence adds is evidence minus plain.
+_AGAINST_PLAIN = {"blind": False, "no_image": False, "evidence": True}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: its predictions and its scores."""
+
+    rows: Rows
+    scored: Scored
+
+
+def deltas(runs: Mapping[RunKey, Run], resampling: Resampling) -> list[dict[str, Any]]:
+    """Each condition against `plain`, and each model against the colour baseline: same task, same benchmark, shared questions."""
+    found = []
+    for key in runs:
+        for first, second in _pairs(key, runs):
+            found.append(_delta(first, second, runs, resampling))
+    return found
+
+
+def _pairs(key: RunKey, runs: Mapping[RunKey, Run]) -> list[tuple[RunKey, RunKey]]:
+    plain = RunKey(key.task, key.model, "plain", key.benchmark)
+    colour = RunKey(key.task, COLOUR_MODEL, "plain", key.benchmark)
+    pairs = []
+    if key.condition in _AGAINST_PLAIN and plain in runs:
+        pairs.append((key, plain) if _AGAINST_PLAIN[key.condition] else (plain, key))
+    if key.condition == "plain" and key != colour and colour in runs:
+        pairs.append((key, colour))
+    return pairs
+
+
+def _delta(first: RunKey, second: RunKey, runs: Mapping[RunKey, Run], resampling: Resampling) -> dict[str, Any]:
+    one, other = runs[first], runs[second]
+    place = {question: number for number, question in enumerate(other.rows.question)}
+    pairs = [(number, place[question]) for number, question in enumerate(one.rows.question) if question in place]
+    here, there = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True)) if pairs else (np.zeros(0, np.int64),) * 2
+    metric = one.scored.main
+    statistic = difference(_taken(one.scored.statistics[metric], here), _taken(other.scored.statistics[metric], there))
+    groups = [one.rows.group[number] for number in here]
+    interval = intervals({metric: statistic}, groups, resampling)[metric]
+    return {
+        "task": first.task,
+        "metric": metric,
+        "benchmark": first.benchmark,
+        "first": {"model": first.model, "condition": first.condition},
+        "second": {"model": second.model, "condition": second.condition},
+        "questions": len(pairs),
+        "not_shared": len(one.rows) + len(other.rows) - 2 * len(pairs),
+        **interval.to_json(),
+    }
+
+
+def _taken(statistic: Statistic, places: np.typing.NDArray[np.int64]) -> Statistic:
+    return Statistic(statistic.columns[places], statistic.value)
+
+
+def not_compared(runs: Mapping[RunKey, Run]) -> list[str]:
+    """A sentence for each condition that has no `plain` run over its own benchmark: such scores do not stand in one row."""
+    notes = []
+    for key in runs:
+        others = sorted({run.benchmark for run in runs if (run.task, run.model, run.condition) == (key.task, key.model, "plain")})
+        if key.condition != "plain" and key.benchmark not in others:
+            where = f"its plain run asked benchmark {', '.join(name[:16] for name in others)}" if others else "it has no plain run here"
+            notes.append(f"{key.task}, {key.condition}, model {key.model}, benchmark {key.benchmark[:16]}: not compared, {where}.")
+    return notes

@@ -1,0 +1,217 @@
+"""The recipes of `eosin eval run` (one class a task) and `eosin eval score`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eosin.config import input_path, input_paths
+from eosin.errors import ConfigError
+from eosin.eval.tasks.names import Condition
+from eosin.models.protocols import Sampling
+from eosin.records import SPLITS, TASKS
+
+
+def _check(split: str, **counts: int | None) -> None:
+    """Refuse a split that is none, and counts below 1."""
+    if split not in SPLITS:
+        raise ConfigError(f"split: got {split!r}; allowed: {', '.join(SPLITS)}")
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ConfigError(f"{name} must be 1 or more; got {count}")
+
+
+def _check_tasks(tasks: tuple[str, ...]) -> None:
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown or not tasks:
+        raise ConfigError(f"tasks: got {', '.join(unknown) or 'none'}; allowed: {', '.join(TASKS)}")
+
+
+@dataclass(frozen=True)
+class ZeroShotConfig:
+    """Zero-shot classification by prompts (Radford et al. 2021).
+
+    Attributes:
+        task: `zero_shot`.
+        name: what reports call the model.
+        model: a `clip_model` artefact.
+        folder: or any Hugging Face CLIPModel folder.
+        data: the labelled images.
+        split: which of them.
+        labels: a label set by name or file; empty takes the one that the data carry.
+        prompts: the templates, by name below `eosin.configs` or as a file.
+        condition: `plain`, or `blind` with a black image of the same size.
+        limit: at most so many images, spread over groups.
+        pictures: how many questions keep a small picture for reports.
+        shard_size: questions a shard: what a killed run loses at most.
+        batch_size: images a forward pass.
+        device: `auto` takes a GPU where there is one.
+        seed: of the choice under `limit`.
+    """
+
+    task: Literal["zero_shot"]
+    name: str = ""
+    model: str = input_path("clip_model", required=False)
+    folder: str = input_path(required=False)
+    data: str = input_path("labelled_images")
+    split: str = "test"
+    labels: str = ""
+    prompts: str = "prompts/histology"
+    condition: Literal["plain", "blind"] = "plain"
+    limit: int | None = None
+    pictures: int = 60
+    shard_size: int = 512
+    batch_size: int = 64
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.split, limit=self.limit, shard_size=self.shard_size, batch_size=self.batch_size)
+        if bool(self.model) == bool(self.folder):
+            raise ConfigError("zero_shot needs one of model=ARTEFACT and folder=DIR")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server.
+
+    Attributes:
+        model: the name of the model there.
+        url: the server's base, such as http://127.0.0.1:8000/v1.
+        api_key_env: the environment variable that holds the key.
+        timeout: seconds for one request.
+    """
+
+    model: str
+    url: str
+    api_key_env: str | None = None
+    timeout: float = 300.0
+
+
+@dataclass(frozen=True)
+class VqaConfig:
+    """Questions from conversations, put to a chat model.
+
+    Attributes:
+        task: `vqa`.
+        name: what reports call the model.
+        model: an `llm_model` artefact.
+        folder: or any Hugging Face image-text-to-text folder.
+        endpoint: or a server.
+        data: the conversations.
+        index: for `evidence`: the archive of cases.
+        embedder: for `evidence`: the model that made its vectors.
+        split: which conversations.
+        tasks: which kinds of question.
+        limit_per_task: at most so many questions of each kind, spread over groups.
+        condition: `plain`; `blind`: black images of the same sizes; `no_image`: the text alone; `evidence`: similar cases before
+            the question.
+        evidence_k: how many cases.
+        instructions: task -> a sentence after the question, for models that were not trained on its form of answer.
+        sampling: greedy unless said otherwise.
+        pictures: how many questions keep a small picture for reports.
+        shard_size: questions a shard: what a killed run loses at most.
+        batch_size: questions answered together.
+        device: `auto` takes a GPU where there is one.
+        dtype: of the weights.
+        seed: of the choice under `limit_per_task`.
+    """
+
+    task: Literal["vqa"]
+    name: str = ""
+    model: str = input_path("llm_model", required=False)
+    folder: str = input_path(required=False)
+    endpoint: Endpoint | None = None
+    data: str = input_path("conversations")
+    index: str = input_path("index", required=False)
+    embedder: str = input_path("clip_model", required=False)
+    split: str = "test"
+    tasks: tuple[str, ...] = ("closed", "open", "mcq", "grounding")
+    limit_per_task: int | None = None
+    condition: Condition = "plain"
+    evidence_k: int = 4
+    instructions: dict[str, str] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=64))
+    pictures: int = 60
+    shard_size: int = 128
+    batch_size: int = 16
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {"limit_per_task": self.limit_per_task, "evidence_k": self.evidence_k}
+        _check(self.split, **counts, shard_size=self.shard_size, batch_size=self.batch_size)
+        _check_tasks(self.tasks)
+        if self.instructions:
+            _check_tasks(tuple(self.instructions))
+        if sum(map(bool, (self.model, self.folder, self.endpoint))) != 1:
+            raise ConfigError("vqa needs one of model=ARTEFACT, folder=DIR and endpoint (url and model)")
+        if self.condition == "evidence" and not (self.index and self.embedder):
+            raise ConfigError("condition evidence needs index=ARTEFACT and embedder=ARTEFACT")
+
+
+@dataclass(frozen=True)
+class ColourConfig:
+    """The colour baseline: what mean and spread of R, G and B alone can answer.
+
+    Attributes:
+        task: `colour_baseline`.
+        name: what reports call it.
+        data: labelled images, for the classes.
+        conversations: questions, each form answered on its own.
+        train_split: what it learns from.
+        split: what it is asked.
+        tasks: which kinds of question.
+        limit_per_task: as for the model it stands beside.
+        shard_size: questions a shard.
+        seed: of the choice under `limit_per_task`.
+    """
+
+    task: Literal["colour_baseline"]
+    name: str = "colour baseline"
+    data: str = input_path("labelled_images", required=False)
+    conversations: str = input_path("conversations", required=False)
+    train_split: str = "train"
+    split: str = "test"
+    tasks: tuple[str, ...] = ("closed", "open", "mcq")
+    limit_per_task: int | None = None
+    shard_size: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.split, limit_per_task=self.limit_per_task, shard_size=self.shard_size)
+        _check(self.train_split)
+        _check_tasks(self.tasks)
+        if not (self.data or self.conversations):
+            raise ConfigError("colour_baseline needs data=ARTEFACT (labelled images), conversations=ARTEFACT, or both")
+        if self.split == self.train_split:
+            raise ConfigError(f"split and train_split are both {self.split!r}: it would be asked what it learnt from")
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """How predictions are scored.
+
+    Attributes:
+        predictions: what is scored, together.
+        title: of the report.
+        resamples: draws of the bootstrap.
+        confidence: of the intervals.
+        seed: of the draws.
+        examples: right and wrong answers shown with their picture, of each kind a run.
+    """
+
+    predictions: tuple[str, ...] = input_paths("predictions")
+    title: str = "Evaluation"
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    examples: int = 4
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100 or not 0.5 <= self.confidence < 1.0 or self.examples < 0:
+            raise ConfigError(
+                "resamples must be at least 100, confidence from 0.5 to below 1, examples 0 or more; "
+                f"got {self.resamples}, {self.confidence}, {self.examples}"
+            )

@@ -1,0 +1,124 @@
+"""Predictions read back as columns: one table for each task, model, condition and benchmark."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from eosin.artefacts import Artefact
+from eosin.errors import InputError
+
+_COLUMNS = ["question", "group", "benchmark", "condition", "task", "answer", "options", "reply", "finish_reason", "model", "topic"]
+
+
+@dataclass(frozen=True, order=True)
+class RunKey:
+    """What a score is a score of. `benchmark` is the digest of the questions, `model` a fingerprint."""
+
+    task: str
+    model: str
+    condition: str
+    benchmark: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The predictions of one run, column by column, sorted by question."""
+
+    question: tuple[str, ...]
+    group: tuple[str, ...]
+    answer: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    reply: tuple[str, ...]
+    finish_reason: tuple[str, ...]
+    topic: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Where the model gave no answer because of an error."""
+        return np.array([reason == "error" for reason in self.finish_reason], dtype=bool)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a report shows of a question: its text and a small picture (data URL)."""
+
+    text: str
+    thumbnail: str
+
+
+def read_runs(artefacts: Iterable[Artefact]) -> dict[RunKey, Rows]:
+    """All runs in the artefacts, sorted by key; images and extras are not read.
+
+    Raises:
+        InputError: there are none, or one question was answered twice in one run.
+    """
+    tables = [pq.read_table(shard, columns=_COLUMNS) for artefact in artefacts for shard in artefact.shards()]
+    if not tables:
+        raise InputError("the predictions are empty: there is nothing to score")
+    values = {name: column.to_pylist() for name, column in zip(_COLUMNS, pa.concat_tables(tables).columns, strict=True)}
+    members: dict[RunKey, list[int]] = {}
+    keys = zip(values["task"], values["model"], values["condition"], values["benchmark"], strict=True)
+    for row, key in enumerate(keys):
+        members.setdefault(RunKey(*key), []).append(row)
+    return {key: _rows(key, values, members[key]) for key in sorted(members)}
+
+
+def _rows(key: RunKey, values: dict[str, list[Any]], members: list[int]) -> Rows:
+    questions: list[str] = values["question"]
+    members = sorted(members, key=lambda row: questions[row])
+    for before, after in itertools.pairwise(members):
+        if questions[before] == questions[after]:
+            raise InputError(
+                f"{questions[after]!r} was answered twice by model {key.model}, {key.task}, condition {key.condition}: "
+                "name each predictions artefact once, and only one run of each condition"
+            )
+
+    def column(name: str) -> tuple[Any, ...]:
+        return tuple(values[name][row] for row in members)
+
+    return Rows(
+        question=column("question"),
+        group=column("group"),
+        answer=column("answer"),
+        options=tuple(tuple(options or ()) for options in column("options")),
+        reply=column("reply"),
+        finish_reason=column("finish_reason"),
+        topic=tuple(topic or "" for topic in column("topic")),
+    )
+
+
+def model_names(artefacts: Iterable[Artefact]) -> dict[str, str]:
+    """Fingerprint -> the name its recipe gave the model, where it gave one."""
+    names: dict[str, str] = {}
+    for artefact in artefacts:
+        name = artefact.plan.settings.get("name")
+        for shard in artefact.shards() if name else ():
+            for model in pc.unique(pq.read_table(shard, columns=["model"]).column("model")).to_pylist():
+                names.setdefault(model, str(name))
+    return names
+
+
+def read_shown(artefacts: Iterable[Artefact]) -> dict[str, Shown]:
+    """Question id -> what a report can show of it; only the questions whose picture was kept."""
+    shown: dict[str, Shown] = {}
+    for artefact in artefacts:
+        for shard in artefact.shards():
+            table = pq.read_table(shard, columns=["question", "extra"])
+            for question, extra in zip(table.column("question").to_pylist(), table.column("extra").to_pylist(), strict=True):
+                if question not in shown and '"thumbnail"' in extra:
+                    facts = json.loads(extra)
+                    shown[question] = Shown(str(facts.get("question", "")), str(facts["thumbnail"]))
+    return shown
