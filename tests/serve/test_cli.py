@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from eosin.artefacts import ArtefactWriter, Plan
 from eosin.cli import main
 from eosin.serve.config import ServeConfig
 
@@ -32,7 +32,7 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(tmp_path: Path, capsys:
     [
         (["missing"], "no such folder"),
         (["empty"], "no config.json"),
-        (["clip"], "not an artefact|kind clip_model|does not match"),
+        (["clip"], "clip is of kind clip_model; wanted: llm_model"),
         (["empty", "--backend", "llama.cpp"], "allowed: transformers, vllm, or the address"),
         (["empty", "--backend", "http://"], "an address reads"),
         (["empty", "--index", "x"], "--index and --embedder belong together"),
@@ -48,12 +48,10 @@ def test_what_cannot_be_served_exits_2_with_the_reason(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "clip").mkdir()
-    (tmp_path / "clip" / "manifest.json").write_text(json.dumps({"plan": {}, "files": {}}))
+    with ArtefactWriter(tmp_path / "clip", Plan("clip_model", "test", {})) as writer:
+        writer.finish()
     assert main(["serve", *arguments, *([] if "--port" in arguments else ["--port", "0"])]) == 2
-    import re
-
-    assert re.search(words, capsys.readouterr().err)
+    assert words in capsys.readouterr().err
 
 
 def test_a_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
