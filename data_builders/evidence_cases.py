@@ -7,6 +7,7 @@ likeness: a model that copies the first case is wrong there, so it learns to loo
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from eosin.artefacts import Artefact, Plan, RecordTable, Task
 from eosin.commands import open_inputs
 from eosin.config import input_path, settings_of
 from eosin.data_builders.nearest import nearest_cases, random_cases, vectors_of
-from eosin.data_builders.subjects import stable_number
+from eosin.data_builders.subjects import read_rows, stable_number
 from eosin.errors import ConfigError
 from eosin.evidence import Citation, with_evidence
 from eosin.pipeline import Step, chunked
@@ -84,27 +85,24 @@ class AddEvidence:
 
     def __call__(self, task: Task) -> Iterator[Record | Reject]:
         """The chosen conversations in their order; rejects for those whose image has no embedding."""
+        chosen = self._chosen(task)
+        vectors = vectors_of(self.embeddings, {image_id for _, _, image_id in chosen.values()})
+        cases = self._cases([number for number, (_, _, image_id) in chosen.items() if image_id in vectors], chosen, vectors)
         table = RecordTable(self.conversations, Conversation, task.split, cached_groups=2)
-        chosen = self._chosen(table, task)
-        image_ids = {number: str(extra_id) for number, (_, _, extra_id) in chosen.items()}
-        vectors = vectors_of(self.embeddings, set(image_ids.values()))
-        asked = [number for number in chosen if image_ids[number] in vectors]
-        cases = self._cases(asked, chosen, vectors)
         for number, (name, _, image_id) in chosen.items():
             if number in cases:
                 yield _with_cases(table[number], *cases[number])
             else:
                 yield Reject(name, "no_embedding", f"the embeddings hold no record {image_id!r}")
 
-    def _chosen(self, table: RecordTable[Conversation], task: Task) -> dict[int, tuple[str, str, str]]:
+    def _chosen(self, task: Task) -> dict[int, tuple[str, str, str]]:
         """Number -> (id, group, image id) of the conversations that come again; a hash of the id decides."""
         found = {}
-        for number in range(task.start, task.stop):
-            record = table[number]
-            if self.config.tasks and record.task not in self.config.tasks:
-                continue
-            if self._draw("share", record.id) < self.config.share:
-                found[number] = (record.id, record.group, str(record.extra.get("image_id", "")))
+        rows = read_rows(self.conversations, task.split, task.start, task.stop, ["id", "group", "task", "extra"])
+        for number, row in enumerate(rows, task.start):
+            wanted = not self.config.tasks or row["task"] in self.config.tasks
+            if wanted and self._draw("share", row["id"]) < self.config.share:
+                found[number] = (row["id"], row["group"], str(json.loads(row["extra"]).get("image_id", "")))
         return found
 
     def _cases(

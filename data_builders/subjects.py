@@ -51,7 +51,7 @@ def read_subjects(artefact: Artefact, split: str, start: int, stop: int, labels:
         ConfigError: the label set does not name a label.
     """
     asked = labels.facet_values()
-    for row in _rows(artefact, split, start, stop):
+    for row in read_rows(artefact, split, start, stop, _COLUMNS):
         if row["label"] is None:
             raise InputError(f"{artefact.path}: {row['id']} has no label; captions and questions need one")
         facets = labels.select([row["label"]]).classes[row["label"]].facets
@@ -64,8 +64,8 @@ def read_subjects(artefact: Artefact, split: str, start: int, stop: int, labels:
         )
 
 
-def _rows(artefact: Artefact, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
-    """Rows `start` to `stop` of a split, reading only the row groups that hold them."""
+def read_rows(artefact: Artefact, split: str, start: int, stop: int, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Some columns of the rows `start` to `stop` of a split, reading only the row groups that hold them."""
     first = 0
     for shard in artefact.shards(split):
         with pq.ParquetFile(shard) as file:
@@ -73,7 +73,7 @@ def _rows(artefact: Artefact, split: str, start: int, stop: int) -> Iterator[dic
                 count = file.metadata.row_group(number).num_rows
                 low, high = max(start - first, 0), min(stop - first, count)
                 if low < high:
-                    yield from file.read_row_group(number, columns=_COLUMNS).slice(low, high - low).to_pylist()
+                    yield from file.read_row_group(number, columns=columns).slice(low, high - low).to_pylist()
                 first += count
         if first >= stop:
             return
