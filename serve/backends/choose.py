@@ -18,6 +18,9 @@ from eosin.serve.backends.vllm_process import VllmSettings
 from eosin.serve.config import ServeConfig
 from eosin.serve.vllm_env import detect_flavour, find_python, run_command
 
+# The transformers model lets several replies take turns, a token each, so that a short one need not wait for a long one.
+_STREAMS = 4
+
 
 def make_backend(config: ServeConfig) -> Backend:
     """The backend, not yet started.
@@ -87,7 +90,7 @@ def _in_process(config: ServeConfig) -> Backend:
         except ModuleNotFoundError as error:
             raise MissingDependency(error.name or "transformers", "llm") from error
 
-    return InProcessBackend(load, config.max_waiting)
+    return InProcessBackend(load, config.max_waiting, _STREAMS)
 
 
 def _vllm(config: ServeConfig) -> Backend:

@@ -1,4 +1,4 @@
-"""A chat model in this process: one request at a time on a thread of its own, the others wait in a bounded queue."""
+"""A chat model in this process: a few requests at a time on threads of their own, the others wait in a bounded queue."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from eosin.serve.errors import ApiError, busy
 class InProcessBackend:
     """`Backend` over any `ChatModel`.
 
-    A thread of its own keeps the model off the event loop, and one only, because models are not safe to call from several.
-
     Args:
-        load: makes the model; runs on the model's thread.
+        load: makes the model; runs on one of the model's threads.
         max_waiting: requests under way and waiting, after which new ones are refused with 503.
+        threads: requests under way at once; more than one only for a model that may be called from several threads.
     """
 
     kind = "transformers"
     passed_on: frozenset[str] = frozenset()
 
-    def __init__(self, load: Callable[[], ChatModel], max_waiting: int = 32) -> None:
+    def __init__(self, load: Callable[[], ChatModel], max_waiting: int = 32, threads: int = 1) -> None:
         self._load = load
         self._max_waiting = max_waiting
         self.waiting = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="chat-model")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="chat-model")
         self._model: ChatModel | None = None
 
     @property
@@ -42,12 +41,12 @@ class InProcessBackend:
 
     async def start(self) -> None:
         """Load the model."""
-        self._model = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        self._model = await asyncio.get_running_loop().run_in_executor(self._threads, self._load)
 
     async def stop(self) -> None:
         """Refuse what waits; what is under way stops at its next token."""
         self._model = None
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def complete(self, prompt: Prompt) -> Completion:
         """A whole reply; it is generated as a stream, so that it can be cancelled at every token."""
@@ -75,7 +74,7 @@ class InProcessBackend:
                 loop.call_soon_threadsafe(pieces.put_nowait, delta)
 
         with self._admitted() as model:
-            job = self._thread.submit(_generate, model, prompt, send, cancelled)
+            job = self._threads.submit(_generate, model, prompt, send, cancelled)
             job.add_done_callback(lambda _: send(None))
             try:
                 while (delta := await pieces.get()) is not None:
@@ -87,7 +86,7 @@ class InProcessBackend:
 
     async def _generate(self, prompt: Prompt) -> Completion:
         with self._admitted() as model:
-            job = self._thread.submit(model.generate, [prompt.chat], prompt.sampling)
+            job = self._threads.submit(model.generate, [prompt.chat], prompt.sampling)
             await asyncio.wait([asyncio.wrap_future(job)])
             _raise_failure(job)
         (reply,) = job.result()

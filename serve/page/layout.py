@@ -96,7 +96,7 @@ def _picker(examples: Sequence[tuple[str, Example]]) -> Any:
 
 
 def _write_examples(settings: PageSettings) -> list[tuple[str, Example]]:
-    folder = settings.folder / "examples"
+    folder = settings.example_folder
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, example in enumerate(settings.examples, 1):

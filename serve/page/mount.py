@@ -34,9 +34,9 @@ _MONO = ["ui-monospace", "Consolas", "monospace"]
 
 
 def mount_page(app: FastAPI, settings: PageSettings) -> None:
-    """Add the page. Uploads lie in `settings.folder` and are deleted after an hour; the caller removes the folder itself."""
+    """Add the page. Uploads are deleted after an hour; the caller removes `settings.folder` itself."""
     os.environ.update(_ENVIRONMENT)
-    os.environ["GRADIO_TEMP_DIR"] = str(settings.folder)
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)
     import gradio as gr
 
     from eosin.serve.page.layout import build_page
@@ -47,6 +47,7 @@ def mount_page(app: FastAPI, settings: PageSettings) -> None:
         path="/ui",
         # Without it, files are asked for at the root of the server, where they are not.
         root_path="/ui",
+        allowed_paths=[str(settings.example_folder)],
         max_file_size=settings.max_upload_bytes,
         footer_links=[],
         run_history=False,

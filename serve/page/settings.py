@@ -29,3 +29,13 @@ class PageSettings:
     examples: Sequence[Example]
     folder: Path
     max_upload_bytes: int
+
+    @property
+    def uploads(self) -> Path:
+        """Gradio's own folder, which it clears of what is old."""
+        return self.folder / "uploads"
+
+    @property
+    def example_folder(self) -> Path:
+        """The examples, out of reach of that."""
+        return self.folder / "examples"
