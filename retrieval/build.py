@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,7 @@ def fingerprint_of_embeddings(data: Artefact) -> str:
     Raises:
         ArtefactError: it names none.
     """
-    results: Mapping[str, Any] = data.manifest["results"]
-    found = results.get("fingerprint") or data.plan.facts.get("fingerprint")
+    found = data.plan.facts.get("fingerprint")
     if not found:
         raise ArtefactError(f"{data.path} does not say which embedder made its vectors; make it with: eosin clip embed")
     return str(found)

@@ -130,9 +130,9 @@ def test_word_overlap_is_symmetric_bounded_and_exact_for_equal_texts(first: str,
     overlap, back = token_overlap(first, second), token_overlap(second, first)
     assert overlap.f1 == pytest.approx(back.f1)
     assert overlap.precision == back.recall
-    assert (
-        0.0 <= min(overlap.precision, overlap.recall) <= overlap.f1 + 1e-12 <= max(overlap.precision, overlap.recall) + 2e-12 <= 1 + 3e-12
-    )
+    low, high = sorted([overlap.precision, overlap.recall])
+    assert 0.0 <= low <= overlap.f1 + 1e-12
+    assert overlap.f1 - 1e-12 <= high <= 1.0
     assert token_overlap(first, first).f1 == 1.0
 
 
@@ -232,9 +232,9 @@ def test_a_paired_difference_is_narrower_than_two_intervals_suggest() -> None:
 
 
 def test_the_same_seed_draws_the_same_interval_in_whatever_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    hits, groups = np.arange(60) % 3 == 0, [str(n // 2) for n in range(60)]
+    hits, groups = np.random.default_rng(7).random(600) < 0.4, [str(n // 2) for n in range(600)]
     whole = intervals({"a": mean_of(hits)}, groups, Resampling())
-    monkeypatch.setattr("eosin.eval.metrics.bootstrap._DRAWS_AT_ONCE", 100)
+    monkeypatch.setattr("eosin.eval.metrics.bootstrap._DRAWS_AT_ONCE", 1000)
     assert intervals({"a": mean_of(hits)}, groups, Resampling()) == whole
     assert intervals({"a": mean_of(hits)}, groups, Resampling(seed=1)) != whole
 

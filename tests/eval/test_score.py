@@ -177,15 +177,15 @@ def test_another_kind_of_artefact_is_refused(tmp_path: Path) -> None:
     assert eosin(["eval", "score", "demo/report", f"predictions=[{tmp_path / 'clip'}]", "--out", str(tmp_path / "out")]) == 2
 
 
-def test_a_hundred_thousand_predictions_are_scored_in_seconds(tmp_path: Path, make_predictions: Make, write_records: Write) -> None:
+def test_twenty_thousand_predictions_are_scored_in_seconds(tmp_path: Path, make_predictions: Make, write_records: Write) -> None:
     rng = np.random.default_rng(0)
-    said = rng.choice(["yes", "no", "Yes, it is.", "unclear"], 100_000)
-    rows = [(f"q{n}", f"g{n // 5}", "yes" if n % 2 else "no", said[n]) for n in range(100_000)]
+    said = rng.choice(["yes", "no", "Yes, it is.", "unclear"], 20_000)
+    rows = [(f"q{n}", f"g{n // 5}", "yes" if n % 2 else "no", said[n]) for n in range(20_000)]
     artefact = write_records(tmp_path / "p", "predictions", make_predictions(rows, task="closed", topic="class"))
     started = time.process_time()
     scores = score(tmp_path / "out", tmp_path / "p")
-    assert time.process_time() - started < 30
-    assert main_of(scores, "closed")["questions"] == len(read_runs([artefact]).popitem()[1]) == 100_000
+    assert time.process_time() - started < 10
+    assert main_of(scores, "closed")["questions"] == len(read_runs([artefact]).popitem()[1]) == 20_000
 
 
 def test_the_shipped_defaults_are_the_documented_ones() -> None:

@@ -33,7 +33,7 @@ def _write_embeddings(folder: Path, vectors: Vectors, cases_a_group: int = 5, fi
     """An `embeddings` artefact: half of the rows of split train, half of test; every second one with a thumbnail."""
     half = len(vectors) // 2
     tasks = (Task("train", 0, half, "train"), Task("test", half, len(vectors), "test"))
-    plan = Plan("embeddings", "clip embed", {}, tasks=tasks)
+    plan = Plan("embeddings", "clip embed", {}, tasks=tasks, facts={"fingerprint": fingerprint} if fingerprint else {})
     with ArtefactWriter(folder, plan) as writer:
         for name, task in writer.pending():
             records = [
@@ -51,7 +51,7 @@ def _write_embeddings(folder: Path, vectors: Vectors, cases_a_group: int = 5, fi
                 for row in range(task.start, task.stop)
             ]
             write_shard(writer.path, "embeddings", name, task.split, records)
-        return writer.finish({"fingerprint": fingerprint} if fingerprint else {})
+        return writer.finish()
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""Zero-shot classification beside the same written out with open_clip alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from eosin.artefacts import ArtefactWriter, Plan, open_artefact
+from eosin.cli import main as eosin
+from eosin.eval.prompts import load_prompts
+from eosin.records import LabelledImage, Prediction
+
+MODEL = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+    "text_cfg": {"context_length": 77, "width": 32, "heads": 2, "layers": 1},
+}
+NAMES = {"PINK": ["pink tissue"], "BLUE": ["blue nuclei"], "GREEN": ["green ink"]}
+
+
+@pytest.fixture
+def clip_model(tmp_path: Path) -> Path:
+    """A tiny open_clip model with weights drawn at random."""
+    folder = tmp_path / "tiny-clip"
+    with ArtefactWriter(folder, Plan("clip_model", "clip train", {})) as writer:
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": {}}))
+        torch.manual_seed(0)
+        save_file(open_clip.create_model(f"local-dir:{folder}").state_dict(), folder / "model.safetensors")
+        writer.finish()
+    return folder
+
+
+def reference_logits(folder: Path, images: list[bytes]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Logits [images, classes] as the CLIP paper's prompt ensemble gives them."""
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    templates = load_prompts("prompts/histology").templates
+    model.eval()
+    with torch.no_grad():
+        weights = []
+        for names in NAMES.values():
+            texts = [template.replace("{name}", name) for template in templates for name in names]
+            features = model.encode_text(tokenizer(texts), normalize=True).mean(dim=0)
+            weights.append(features / features.norm())
+        pixels = torch.stack([preprocess(Image.open(io.BytesIO(image)).convert("RGB")) for image in images])
+        logits = model.logit_scale.exp() * model.encode_image(pixels, normalize=True) @ torch.stack(weights).T
+    return logits.numpy()  # type: ignore[no-any-return]
+
+
+def test_predictions_are_open_clips_own(bench: Any, clip_model: Path) -> None:
+    out = bench.root / "out"
+    assert eosin(["eval", "run", "demo/eval-zero-shot", f"model={clip_model}", f"data={bench.images}", "--out", str(out)]) == 0
+    records = list(open_artefact(bench.images).records(LabelledImage, "test"))
+    logits = reference_logits(clip_model, [record.image for record in records])
+    rows = list(open_artefact(out).records(Prediction))
+    assert [row.question for row in rows] == [record.id for record in records]
+    np.testing.assert_allclose([row.scores for row in rows], logits, atol=1e-4)
+    assert [row.reply for row in rows] == [list(NAMES)[place] for place in logits.argmax(axis=1)]
