@@ -20,7 +20,8 @@ _COLOURS = {"plain": "#4b3f9e", "evidence": "#2a8f7a", "blind": "#8a8a8a", "no_i
 _COLOUR_BASELINE = "#d1785f"
 _STYLE: Any = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _HEAD = re.compile(r"^.*?(?=<svg)", re.DOTALL)
-_METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+# HTML knows SVG without its namespaces; metadata would carry links.
+_UNWANTED = re.compile(r"<metadata>.*?</metadata>\s*| xmlns(?::xlink)?=\"[^\"]*\"", re.DOTALL)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -43,7 +44,7 @@ def _svg(figure: Figure, salt: str, label: str) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = _METADATA.sub("", _HEAD.sub("", buffer.getvalue()))
+    text = _UNWANTED.sub("", _HEAD.sub("", buffer.getvalue()))
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
 
 

@@ -142,6 +142,7 @@ def test_the_same_predictions_give_the_same_bytes(tmp_path: Path, make_predictio
     assert "Is &lt;it&gt; fat?" in page
     assert page.count("<svg") == 2
     assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?!data:|#)[a-z]+:", page)
+    assert "://" not in page
     assert "/tmp" not in page
     assert not re.search(r"20\d\d-\d\d-\d\d", page)
 
