@@ -25,7 +25,7 @@ from eosin.clip.objective import contrastive_loss, positive_pairs
 from eosin.clip.pairs import Pairs, check_labels, load_pairs, source_side
 from eosin.clip.schedule import build_optimiser, learning_rate
 from eosin.clip.tokens import same_tokenizer, settle_tokenizer, tokenise
-from eosin.clip.towers import encode_texts, pools_at_highest_id
+from eosin.clip.towers import encode_texts, pack_attention, pools_at_highest_id
 from eosin.errors import ConfigError, EosinError
 from eosin.models.embedding import pick_device
 from eosin.models.open_clip import OpenClipModel, load_open_clip
@@ -144,6 +144,7 @@ def train_clip(
     }
     device = pick_device(runtime.device)
     model.to(device)
+    pack_attention(model)
     run = Run(config, runtime, pairs, texts, model, build_optimiser(model, config.optimiser), size, device, threads)
     if checkpoint:
         _go_on_from(run, checkpoint)

@@ -4,7 +4,7 @@ from open_clip.model import CLIP
 
 from eosin.clip.config import OptimiserConfig
 from eosin.clip.schedule import build_optimiser, learning_rate
-from eosin.clip.towers import encode_texts
+from eosin.clip.towers import PackedAttention, encode_texts, pack_attention
 
 VISION = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
 TEXT = {"context_length": 20, "vocab_size": 50, "width": 32, "heads": 2, "layers": 2}
@@ -57,3 +57,28 @@ def test_only_matrices_decay() -> None:
     free = {name for name, decay in named.items() if decay == 0}
     assert {"logit_scale", "visual.class_embedding", "ln_final.weight", "visual.transformer.resblocks.0.attn.in_proj_bias"} <= free
     assert {"visual.conv1.weight", "token_embedding.weight", "text_projection"}.isdisjoint(free)
+
+
+def test_packed_attention_computes_what_torchs_does() -> None:
+    torch.manual_seed(0)
+    plain, packed = CLIP(16, {**VISION, "layers": 2}, TEXT), CLIP(16, {**VISION, "layers": 2}, TEXT)
+    packed.load_state_dict(plain.state_dict())
+    pack_attention(packed)
+    assert sum(isinstance(module, PackedAttention) for module in packed.modules()) == 4
+    pixels = torch.randn(3, 3, 32, 32)
+    for model in (plain, packed):
+        (model.encode_image(pixels) @ model.encode_text(tokens()[:3]).T).square().sum().backward()
+    for (name, wanted), found in zip(plain.named_parameters(), packed.parameters(), strict=True):
+        if wanted.grad is not None:
+            torch.testing.assert_close(found.grad, wanted.grad, atol=1e-5, rtol=1e-4, msg=name)
+    torch.testing.assert_close(packed.encode_text(tokens()), plain.encode_text(tokens()))
+
+
+def test_attention_that_is_not_plain_goes_to_torch() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+    packed = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+    packed.load_state_dict(plain.state_dict())
+    pack_attention(torch.nn.Sequential(packed))
+    query, other = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
+    torch.testing.assert_close(packed(query, other, other, need_weights=False)[0], plain(query, other, other, need_weights=False)[0])
