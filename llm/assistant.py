@@ -29,6 +29,7 @@ from eosin.errors import ArtefactError, ConfigError, InputError, Unsupported
 from eosin.llm.config import LanguageModelConfig
 from eosin.llm.encoding import Encoder
 from eosin.llm.tokenizer import IMAGE
+from eosin.models.loading import read_model
 from eosin.models.turns import renderer
 
 
@@ -130,9 +131,9 @@ def new_assistant(vision: Path, config: LanguageModelConfig, architecture: dict[
         ConfigError: the architecture does not fit.
     """
     try:
-        tower = CLIPVisionModel.from_pretrained(vision, local_files_only=True)
+        tower = read_model(CLIPVisionModel, vision, spare=True, dtype=torch.float32)
         images = AutoImageProcessor.from_pretrained(vision, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InputError) as error:
         raise InputError(f"vision: {vision} holds no CLIP image tower of Hugging Face ({error}); make one by `eosin clip export`") from error
     model = LlavaForConditionalGeneration(_llava_config(tower.config, config, architecture, tokenizer))
     model.model.vision_tower.load_state_dict(tower.state_dict(), strict=True)
@@ -190,14 +191,11 @@ def read_assistant(folder: Path, quantisation: str = "none") -> Assistant:
     if kind != "llava":
         raise Unsupported(f"{folder} holds a {kind} model; training works on llava models (LlavaForConditionalGeneration)")
     options: dict[str, Any] = {"dtype": torch.float32} if quantisation == "none" else {"quantization_config": nf4()}
+    model = read_model(LlavaForConditionalGeneration, folder, **options)
     try:
-        model, report = LlavaForConditionalGeneration.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not a complete Hugging Face model: {error}") from error
-    wrong = {key: sorted(map(str, report[key])) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[key]}
-    if wrong:
-        raise InputError(f"{folder}: the weights do not fit the model: {wrong}")
+        raise InputError(f"{folder} holds no processor of Hugging Face: {error}") from error
     if quantisation != "none":
         _check_quantised(model)
     return Assistant(model.eval(), processor)

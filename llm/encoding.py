@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from eosin.errors import InputError
 from eosin.models.turns import Render, reply_length, segments, wants_special_tokens
 from eosin.records import Message
+
+_REMEMBERED = 50_000
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,22 @@ class Encoder:
     image_token: int
     image_tokens: int
     end_ids: frozenset[int]
+    _known: dict[tuple[Message, ...], Encoded] = field(default_factory=dict, repr=False, compare=False)
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """One conversation.
+        """One conversation. The same words on other images give the same object: questions repeat, and rendering them is slow.
 
         Raises:
             InputError: the template refuses it; no assistant turn is in it; its text holds an image placeholder.
         """
+        key = tuple(messages)
+        if key not in self._known:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = self._encode(key)
+        return self._known[key]
+
+    def _encode(self, messages: tuple[Message, ...]) -> Encoded:
         if not any(message.role == "assistant" for message in messages):
             raise InputError("no turn of the assistant is in the conversation; there is nothing to learn")
         ids: list[int] = []

@@ -20,10 +20,11 @@ from eosin.artefacts import Artefact, ArtefactWriter, InputRef, Plan, open_artef
 from eosin.artefacts.files import digest_of_folder, read_json, replacing, write_json
 from eosin.commands import Inputs, open_inputs
 from eosin.config import settings_of
-from eosin.errors import ArtefactError, EosinError
+from eosin.errors import ArtefactError, EosinError, Unsupported
 from eosin.llm import adapters
 from eosin.llm.assistant import Assistant, read_assistant
 from eosin.llm.config import ExportConfig
+from eosin.models.loading import quiet
 from eosin.models.transformers_chat import model_fingerprint
 from eosin.models.turns import renderer
 from eosin.progress import say
@@ -102,7 +103,10 @@ def _digest(path: Path, reference: InputRef) -> str:
 
 
 def _write(model: Any, processor: Any, out: Path) -> None:
-    model.save_pretrained(out)
+    if not isinstance(model.config.vision_feature_layer, int):
+        raise Unsupported(f"vision_feature_layer is {model.config.vision_feature_layer}: vLLM would silently read one layer of several")
+    with quiet():
+        model.save_pretrained(out)
     processor.save_pretrained(out)
     for shard in sorted(out.glob("*.safetensors")):
         tensors = {_disk_name(name): tensor for name, tensor in load_file(shard).items()}

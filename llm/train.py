@@ -27,6 +27,7 @@ from eosin.llm.dataset import Dataset, prepare, write_rejects
 from eosin.llm.image_store import ImageStoreWriter
 from eosin.llm.samples import read_samples, read_texts
 from eosin.llm.tokenizer import read_tokenizer, train_tokenizer
+from eosin.models.loading import quiet
 from eosin.models.protocols import fingerprint_of
 from eosin.progress import say
 from eosin.seeds import seed_everything
@@ -172,7 +173,8 @@ def _finish(writer: ArtefactWriter, config: TrainConfig, assistant: Assistant, m
         temporary.write_text("".join(json.dumps(entry, sort_keys=True) + "\n" for entry in progress.history), encoding="utf-8")
     write_rejects(out, data.rejects)
     if config.stage == "align":
-        model.save_pretrained(out)
+        with quiet():
+            model.save_pretrained(out)
         assistant.processor.save_pretrained(out)
     else:
         adapters.save_adapters(model, out / adapters.FOLDER)

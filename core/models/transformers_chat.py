@@ -19,6 +19,7 @@ from eosin.artefacts import open_artefact
 from eosin.errors import ConfigError, InputError, MissingDependency
 from eosin.images import decode_image
 from eosin.models.embedding import pick_device
+from eosin.models.loading import read_model
 from eosin.models.protocols import Capabilities, Chat, Delta, Reply, Sampling, TokenLogprob, Usage, fingerprint_of
 from eosin.models.specs import ChatSpec
 from eosin.models.turns import prompt_text, renderer, reply_length, segments, wants_special_tokens
@@ -67,13 +68,11 @@ class TransformersChat:
         self._folder = _model_folder(spec.model)
         self.device = pick_device(spec.device)
         dtype = "auto" if spec.dtype == "auto" else getattr(torch, spec.dtype)
+        self.model: Any = read_model(AutoModelForImageTextToText, self._folder, trust_remote_code=False, dtype=dtype)
         try:
             self.processor: Any = AutoProcessor.from_pretrained(self._folder, local_files_only=True, trust_remote_code=False)
-            self.model: Any = AutoModelForImageTextToText.from_pretrained(
-                self._folder, local_files_only=True, trust_remote_code=False, dtype=dtype
-            )
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{self._folder} holds no image-text-to-text model of Hugging Face: {error}") from error
+            raise InputError(f"{self._folder} holds no processor of Hugging Face: {error}") from error
         self.model.to(self.device).eval()
         self._tokenizer: Any = self.processor.tokenizer
         self._render = renderer(self.processor)
@@ -139,7 +138,11 @@ class TransformersChat:
         parts = sum(part.type == "image" for message in chat.messages for part in message.content)
         if parts != len(chat.images):
             raise InputError(f"the chat has {parts} image parts, but {len(chat.images)} images came with it")
-        return _Prompt(prompt_text(self._render, chat.messages), tuple(Image.fromarray(decode_image(image)) for image in chat.images))
+        text = prompt_text(self._render, chat.messages)
+        placeholder = getattr(self.processor, "image_token", None)
+        if placeholder and text.count(placeholder) > parts:
+            raise InputError(f"the text of the chat holds {placeholder}, which stands for an image in this model; take it out")
+        return _Prompt(text, tuple(Image.fromarray(decode_image(image)) for image in chat.images))
 
     def _inputs(self, prompts: Sequence[_Prompt], reply: int = 1) -> dict[str, Tensor]:
         """What the model takes, padded on the left.

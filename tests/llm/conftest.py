@@ -136,7 +136,7 @@ def align(clip: Path, pairs: Path, talks: Path, architecture: Path) -> Callable[
                 "batch": {"tokens": 400, "row_tokens": 120, "max_length": 200},
                 "optimiser": {"lr": 3e-3},
                 "views": 2,
-                "epochs": 16,
+                "epochs": 20,
                 **values,
             },
         )
@@ -147,7 +147,7 @@ def align(clip: Path, pairs: Path, talks: Path, architecture: Path) -> Callable[
 @pytest.fixture(scope="session")
 def stage1(align: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Artefact:
     """A model that has learnt its colours."""
-    return train(align(), tmp_path_factory.mktemp("stage1") / "model", Machine(threads=2))
+    return train(align(), tmp_path_factory.mktemp("stage1") / "model", Machine(threads=1))
 
 
 @pytest.fixture(scope="session")
@@ -176,4 +176,4 @@ def instruct(stage1: Artefact, talks: Path) -> Callable[..., TrainConfig]:
 @pytest.fixture(scope="session")
 def stage2(instruct: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Artefact:
     """Adapters on that model."""
-    return train(instruct(), tmp_path_factory.mktemp("stage2") / "adapters", Machine(threads=2))
+    return train(instruct(), tmp_path_factory.mktemp("stage2") / "adapters", Machine(threads=1))
