@@ -59,7 +59,8 @@ class PackedAttention(nn.MultiheadAttention):
             return super().forward(query, key, value, **options)
         batch, length, width = query.shape
         packed = F.linear(query, self.in_proj_weight, self.in_proj_bias).view(batch, length, 3, self.num_heads, self.head_dim)
-        heads = F.scaled_dot_product_attention(*packed.permute(2, 0, 3, 1, 4).unbind(0), attn_mask=mask)
+        queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        heads = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         return self.out_proj(heads.transpose(1, 2).reshape(batch, length, width)), None
 
 
