@@ -19,7 +19,7 @@ from eosin.records import ImageText, LabelledImage, Record
 COLOURS = {"red": (200, 60, 70), "green": (70, 180, 80), "blue": (60, 80, 200), "pale": (225, 215, 230)}
 ARCHITECTURE = {
     "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 32},
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 32, "patch_dropout": 0.25},
     "text_cfg": {"context_length": 16, "vocab_size": 320, "width": 32, "heads": 2, "layers": 2},
 }
 
