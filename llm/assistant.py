@@ -35,9 +35,9 @@ from eosin.models.turns import renderer
 
 @dataclass(frozen=True)
 class Assistant:
-    """A model and what it reads with. `model` may hold adapters inside its layers."""
+    """A model and what it reads with: LlavaForConditionalGeneration, which may hold adapters inside its layers."""
 
-    model: LlavaForConditionalGeneration
+    model: Any
     processor: Any
 
     @property
@@ -48,7 +48,7 @@ class Assistant:
     @property
     def context(self) -> int:
         """Longest sequence of the language model."""
-        return int(self.model.config.text_config.max_position_embeddings)
+        return int(self.model.config.get_text_config().max_position_embeddings)
 
     def encoder(self) -> Encoder:
         """Conversations to ids, as this model reads them.
@@ -132,15 +132,17 @@ def new_assistant(vision: Path, config: LanguageModelConfig, architecture: dict[
     """
     try:
         tower = read_model(CLIPVisionModel, vision, spare=True, dtype=torch.float32)
-        images = AutoImageProcessor.from_pretrained(vision, local_files_only=True)
+        images = AutoImageProcessor.from_pretrained(vision, local_files_only=True)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, InputError) as error:
-        raise InputError(f"vision: {vision} holds no CLIP image tower of Hugging Face ({error}); make one by `eosin clip export`") from error
+        raise InputError(
+            f"vision: {vision} holds no CLIP image tower of Hugging Face ({error}); make one by `eosin clip export`"
+        ) from error
     model = LlavaForConditionalGeneration(_llava_config(tower.config, config, architecture, tokenizer))
     model.model.vision_tower.load_state_dict(tower.state_dict(), strict=True)
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )
-    processor = LlavaProcessor(
+    processor = LlavaProcessor(  # type: ignore[no-untyped-call]
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=tower.config.patch_size,
@@ -149,7 +151,7 @@ def new_assistant(vision: Path, config: LanguageModelConfig, architecture: dict[
         chat_template=template,
         image_token=IMAGE,
     )
-    return Assistant(model.eval(), processor)
+    return Assistant(model.eval(), processor)  # type: ignore[no-untyped-call]
 
 
 def _llava_config(vision: Any, config: LanguageModelConfig, architecture: dict[str, Any], tokenizer: Any) -> LlavaConfig:
@@ -193,7 +195,7 @@ def read_assistant(folder: Path, quantisation: str = "none") -> Assistant:
     options: dict[str, Any] = {"dtype": torch.float32} if quantisation == "none" else {"quantization_config": nf4()}
     model = read_model(LlavaForConditionalGeneration, folder, **options)
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no processor of Hugging Face: {error}") from error
     if quantisation != "none":
@@ -209,7 +211,7 @@ def nf4() -> Any:
     """
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -222,7 +224,9 @@ def _check_quantised(model: nn.Module) -> None:
     quantised = [name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"]
     stray = [name for name in quantised if not name.startswith("model.language_model.")]
     if stray or not quantised:
-        raise Unsupported(f"4-bit weights went astray: {len(quantised)} layers, {len(stray)} of them outside the language model: {stray[:3]}")
+        raise Unsupported(
+            f"4-bit weights went astray: {len(quantised)} layers, {len(stray)} of them outside the language model: {stray[:3]}"
+        )
 
 
 def shipped_text(name: str, folder: str, suffix: str, key: str) -> str:

@@ -158,8 +158,8 @@ def lay_out(rows: Sequence[Row]) -> Layout:
             targets.append(sample.ids[counted].astype(np.int64))
             lengths.append(np.full(len(counted), len(counted)))
             place += own
-    flat = [np.concatenate(parts).astype(np.int64) for parts in (sources, targets, lengths)]
-    return Layout(ids, positions, segments, *flat, used=sum(map(len, rows)))
+    joined = [np.concatenate(parts).astype(np.int64) for parts in (sources, targets, lengths)]
+    return Layout(ids, positions, segments, joined[0], joined[1], joined[2], used=sum(map(len, rows)))
 
 
 def attention_mask(segments: NDArray[np.int64]) -> NDArray[np.bool_]:

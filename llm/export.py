@@ -154,6 +154,8 @@ def _parity(wanted: list[Tensor], out: Path, tolerance: float) -> dict[str, Any]
     difference = max(float((one - other).abs().max()) for one, other in zip(wanted, found, strict=True))
     same = all(torch.equal(one.argmax(-1), other.argmax(-1)) for one, other in zip(wanted, found, strict=True))
     if not difference <= tolerance:
-        raise EosinError(f"{out}: logits of the exported model differ by {difference:.2e} from the trained one; at most {tolerance:.0e} is allowed")
+        raise EosinError(
+            f"{out}: logits of the exported model differ by {difference:.2e} from the trained one; at most {tolerance:.0e} is allowed"
+        )
     largest = max(float(logits.abs().max()) for logits in wanted)
     return {"max_logit_difference": difference, "largest_logit": round(largest, 4), "same_best_tokens": same}

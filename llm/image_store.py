@@ -35,7 +35,9 @@ class ImageStore:
     """
 
     def __init__(self, path: Path, views: int, count: int, shape: tuple[int, ...]) -> None:
-        self._data: NDArray[np.float32] = np.memmap(path, np.float32, "r", shape=(count, views, *shape)) if count else np.zeros((0, views, *shape))
+        # An empty file cannot be mapped.
+        whole = (count, views, *shape)
+        self._data: NDArray[np.float32] = np.memmap(path, np.float32, "r", shape=whole) if count else np.zeros(whole, np.float32)
 
     def __len__(self) -> int:
         return len(self._data)

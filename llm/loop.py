@@ -92,7 +92,9 @@ def train(run: Run) -> tuple[Progress, Speed]:
                 samples += sum(len(row.samples) for row in batches[progress.batch])
                 tokens, targets = tokens + batch.layout.used, targets + len(batch.layout.targets)
                 _advance(progress, entry)
-                moving.advance(round(1000 * progress.batch / len(batches)) - round(1000 * (progress.batch - 1) / len(batches)), _note(entry))
+                moving.advance(
+                    round(1000 * progress.batch / len(batches)) - round(1000 * (progress.batch - 1) / len(batches)), _note(entry)
+                )
                 if time.monotonic() - saved >= run.checkpoint_seconds:
                     _save(run, optimiser, progress)
                     saved = time.monotonic()

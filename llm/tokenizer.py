@@ -64,7 +64,7 @@ def read_tokenizer(path: Path, max_length: int) -> PreTrainedTokenizerFast:
         path: the JSON file.
         max_length: the model's context, which the tokenizer reports.
     """
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=Tokenizer.from_file(str(path)),
         bos_token=BOS,
         eos_token=END,
@@ -74,4 +74,3 @@ def read_tokenizer(path: Path, max_length: int) -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
-

@@ -1,7 +1,7 @@
 """`eosin llm train`: stage 1 aligns a vision tower with a language model, stage 2 instructs it through adapters (Liu et al. 2023).
 
-    align      vision= a CLIP, or base= a LLaVA folder;  the whole model is written, in the layout of Hugging Face
-    instruct   model= what align made, or base=;         `adapter/` is written: LoRA and the projector, with its base's digest
+align      vision= a CLIP, or base= a LLaVA folder;  the whole model is written, in the layout of Hugging Face
+instruct   model= what align made, or base=;         `adapter/` is written: LoRA and the projector, with its base's digest
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from eosin.artefacts import Artefact, ArtefactWriter, Plan, open_artefact
 from eosin.artefacts.files import replacing
@@ -90,7 +89,9 @@ def _check_start(config: TrainConfig, inputs: Inputs) -> None:
     given = [name for name in ("vision", "base", "model") if name in inputs.artefacts or name in inputs.folders]
     allowed = ("vision", "base") if config.stage == "align" else ("model", "base")
     if len(given) != 1:
-        raise ConfigError(f"stage {config.stage} starts from exactly one of {allowed[0]}=, {allowed[1]}=; got {', '.join(given) or 'neither'}")
+        raise ConfigError(
+            f"stage {config.stage} starts from exactly one of {allowed[0]}=, {allowed[1]}=; got {', '.join(given) or 'neither'}"
+        )
     if given == ["vision"] and "language_model" not in config.train:
         raise ConfigError("train: a language model that starts from scratch must learn; add language_model")
     if "model" in inputs.artefacts:
@@ -166,7 +167,9 @@ def _make_learn(config: TrainConfig, assistant: Assistant) -> Any:
     return model
 
 
-def _finish(writer: ArtefactWriter, config: TrainConfig, assistant: Assistant, model: Any, data: Dataset, progress: loop.Progress) -> Artefact:
+def _finish(
+    writer: ArtefactWriter, config: TrainConfig, assistant: Assistant, model: Any, data: Dataset, progress: loop.Progress
+) -> Artefact:
     out = writer.path
     model.eval()
     with replacing(out / "metrics.jsonl") as temporary:

@@ -180,7 +180,7 @@ def run(model: Any, inputs: dict[str, Tensor], observer: Observer, sampling: Sam
     return tuple(found.logits) if sampling.logprobs > 0 else ()
 
 
-def token_logprobs(logits: Sequence[Tensor], row: int, ids: Sequence[int], count: int, decode: Callable[[list[int]], str]) -> list[TokenLogprob]:
+def token_logprobs(logits: Sequence[Tensor], row: int, ids: Sequence[int], count: int, name: Callable[[int], str]) -> list[TokenLogprob]:
     """Log-probabilities of a row's tokens under the model itself, before temperature and nucleus.
 
     Args:
@@ -188,14 +188,14 @@ def token_logprobs(logits: Sequence[Tensor], row: int, ids: Sequence[int], count
         row: which.
         ids: its tokens.
         count: alternatives a step.
-        decode: ids to text.
+        name: a token's text.
     """
     found = []
     for step, token in zip(logits, ids, strict=False):
         chances = torch.log_softmax(step[row].float(), dim=-1)
         values, places = chances.topk(min(count, chances.shape[-1]))
-        top = {decode([place]): value for place, value in zip(places.tolist(), values.tolist(), strict=True)}
-        found.append(TokenLogprob(decode([token]), float(chances[token]), top))
+        top = {name(place): value for place, value in zip(places.tolist(), values.tolist(), strict=True)}
+        found.append(TokenLogprob(name(token), float(chances[token]), top))
     return found
 
 

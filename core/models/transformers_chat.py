@@ -70,7 +70,7 @@ class TransformersChat:
         dtype = "auto" if spec.dtype == "auto" else getattr(torch, spec.dtype)
         self.model: Any = read_model(AutoModelForImageTextToText, self._folder, trust_remote_code=False, dtype=dtype)
         try:
-            self.processor: Any = AutoProcessor.from_pretrained(self._folder, local_files_only=True, trust_remote_code=False)
+            self.processor: Any = AutoProcessor.from_pretrained(self._folder, local_files_only=True, trust_remote_code=False)  # type: ignore[no-untyped-call]
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{self._folder} holds no processor of Hugging Face: {error}") from error
         self.model.to(self.device).eval()
@@ -165,7 +165,8 @@ class TransformersChat:
         longest = int(found["attention_mask"].sum(dim=1).max())
         if longest + reply > self.context:
             raise InputError(
-                f"the chat has {longest} tokens with its images; the model's context holds {self.context}: shorten the chat, or send fewer images"
+                f"the chat has {longest} tokens with its images; the model's context holds {self.context}: "
+                "shorten the chat, or send fewer images"
             )
         moved = found.to(self.device)
         return {name: value.to(self.model.dtype) if value.is_floating_point() else value for name, value in moved.items()}
@@ -201,12 +202,14 @@ class TransformersChat:
             logprobs: tuple[TokenLogprob, ...] | None = None
             if sampling.logprobs:
                 written = [token for token in row.ids if token not in self._end_ids]
-                logprobs = tuple(generation.token_logprobs(logits, number, written, sampling.logprobs, self._decode_raw))
+                logprobs = tuple(generation.token_logprobs(logits, number, written, sampling.logprobs, self._token))
             replies.append(Reply(self._text(row, observer.stop), row.finish or "length", Usage(used[number], len(row.ids)), logprobs))
         return replies
 
-    def _decode_raw(self, ids: list[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    def _token(self, token: int) -> str:
+        """A token's text; its name in the vocabulary where it is no whole character, so that two tokens never look alike."""
+        text = str(self._tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return str(self._tokenizer.convert_ids_to_tokens(token)) if "\ufffd" in text else text
 
     def _text(self, row: Row, stop: tuple[str, ...]) -> str:
         from eosin.models import generation
@@ -289,5 +292,7 @@ def _plain_generation(model: Any, tokenizer: Any) -> frozenset[int]:
         raise InputError("the model names no end token (eos_token_id in generation_config.json); its replies would never stop")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.generation_config = GenerationConfig(eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id)
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
+    )
     return frozenset(int(token) for token in ends)
