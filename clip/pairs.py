@@ -6,7 +6,7 @@ budget are decoded again in every epoch; what a batch holds does not depend on t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -204,9 +204,3 @@ def check_labels(captions: Captions) -> None:
     """
     if (captions.labels < 0).all():
         raise ConfigError("positives is same_caption_or_label, but no record has a label in its extra column; use same_caption or pair")
-
-
-def batches(order: Ints, size: int) -> Iterator[Ints]:
-    """Full batches of an epoch's order."""
-    for start in range(0, len(order) - size + 1, size):
-        yield order[start : start + size]
