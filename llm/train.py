@@ -19,7 +19,7 @@ from eosin.artefacts.files import replacing
 from eosin.commands import Inputs, open_inputs
 from eosin.config import settings_of
 from eosin.errors import ConfigError
-from eosin.llm import adapters, loop
+from eosin.llm import loop
 from eosin.llm.assistant import Assistant, check_artefact_model, new_assistant, read_assistant, shipped_text
 from eosin.llm.config import TrainConfig
 from eosin.llm.dataset import Dataset, prepare, write_rejects
@@ -160,6 +160,8 @@ def _make_learn(config: TrainConfig, assistant: Assistant) -> Any:
     if "vision" not in config.train:
         model.model.vision_tower.eval()
     if config.lora is not None:
+        from eosin.llm import adapters
+
         return adapters.add_adapters(model, config.lora, projector="projector" in config.train)
     prefixes = tuple(_PARTS[part] for part in config.train) + (("lm_head.",) if "language_model" in config.train else ())
     for name, parameter in model.named_parameters():
@@ -180,6 +182,9 @@ def _finish(
             model.save_pretrained(out)
         assistant.processor.save_pretrained(out)
     else:
+        # peft takes seconds to import, and stage 1 has no use for it.
+        from eosin.llm import adapters
+
         adapters.save_adapters(model, out / adapters.FOLDER)
     learning = loop.learning_state(model)
     results = {
