@@ -132,12 +132,12 @@ def main(argv: list[str]) -> None:
     """Look at the machine, or with `--install-vllm` build vLLM's environment."""
     parser = argparse.ArgumentParser(prog="eosin doctor", description="What this machine can run.", allow_abbrev=False)
     parser.add_argument("--install-vllm", action="store_true", help="build vLLM's own environment")
-    parser.add_argument("--target", type=Path, default=Path(".venv-vllm"), help="where that environment goes (default: .venv-vllm)")
+    parser.add_argument("--target", metavar="DIR", type=Path, help="where that environment goes (default: .venv-vllm in a checkout, else yours)")
     arguments = parser.parse_args(argv)
     if arguments.install_vllm:
-        from eosin.serve.vllm_env import install
+        from eosin.serve.vllm_env import default_target, install
 
-        say(f"vLLM's environment: {install(arguments.target)}")
+        say(f"vLLM's environment: {install(arguments.target or default_target())}")
         return
     show(f"Eosin {__version__}, Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores")
     findings = [*packages(), *(check() for check in CHECKS)]
