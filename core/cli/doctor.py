@@ -132,7 +132,9 @@ def main(argv: list[str]) -> None:
     """Look at the machine, or with `--install-vllm` build vLLM's environment."""
     parser = argparse.ArgumentParser(prog="eosin doctor", description="What this machine can run.", allow_abbrev=False)
     parser.add_argument("--install-vllm", action="store_true", help="build vLLM's own environment")
-    parser.add_argument("--target", metavar="DIR", type=Path, help="where that environment goes (default: .venv-vllm in a checkout, else yours)")
+    parser.add_argument(
+        "--target", metavar="DIR", type=Path, help="where that environment goes (default: .venv-vllm in a checkout, else yours)"
+    )
     arguments = parser.parse_args(argv)
     if arguments.install_vllm:
         from eosin.serve.vllm_env import default_target, install
