@@ -16,6 +16,8 @@ A message says what came, what is allowed, and what to do. `Ctrl-C` ends with ex
 
 from __future__ import annotations
 
+import errno
+
 
 class EosinError(Exception):
     """Base of every error that Eosin raises on purpose."""
@@ -85,3 +87,18 @@ class Unsupported(UserError):
 
 class BackendError(EosinError):
     """A model server failed, timed out or broke its protocol."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error, or one behind it, is that of a full disk.
+
+    Libraries in C++ and Rust (FAISS, safetensors, torch) raise errors of their own, with the system's words in them or its error behind.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eosin.artefacts.plan import canonical_json
-from eosin.errors import ArtefactError, InputError
+from eosin.errors import ArtefactError, EosinError, InputError, disk_is_full
 
 _CHUNK = 1 << 20
 UNTRACKED = ("manifest.json", "run.json", ".lock")
@@ -54,8 +53,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except EosinError:
+        raise
+    except Exception as error:
+        if disk_is_full(error):
             raise InputError(
                 f"no space left on the disk of {path.parent}: free some and run the same command again; finished parts are kept"
             ) from error

@@ -5,13 +5,12 @@ A verb's module is imported when the verb is used, so `eosin --help` loads no st
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 from dataclasses import dataclass
 
 from eosin import __version__
-from eosin.errors import EosinError
+from eosin.errors import EosinError, disk_is_full
 from eosin.progress import say, set_up_logging, show
 
 
@@ -76,9 +75,10 @@ def _run(verb: Verb, arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not disk_is_full(error):
             raise
-        say(f"eosin: no space left on the disk ({error.filename or 'temporary files'}): free some and run the same command again")
+        where = getattr(error, "filename", None) or "of the artefact, or of temporary files"
+        say(f"eosin: no space left on the disk ({where}): free some and run the same command again")
         return 2
     return 0

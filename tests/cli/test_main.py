@@ -65,6 +65,7 @@ def test_version_and_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
         (errors.BackendError("server died"), 1, "server died"),
         (KeyboardInterrupt(), 130, "resumes"),
         (OSError(28, "No space left on device", "/x/y"), 2, "no space left on the disk (/x/y)"),
+        (RuntimeError("write error in x: 3 != 4 (No space left on device)"), 2, "no space left on the disk"),
         (ModuleNotFoundError("No module named 'faiss'", name="faiss"), 2, 'faiss is not installed; run: pip install "eosin[all]"'),
     ],
 )
