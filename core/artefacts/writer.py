@@ -24,7 +24,7 @@ from eosin.artefacts.card import card
 from eosin.artefacts.files import SCRATCH, read_json, replacing, sha256_of, tracked_files, write_json
 from eosin.artefacts.plan import Plan, Task
 from eosin.artefacts.reader import Artefact, open_artefact
-from eosin.errors import ArtefactError, InputError, LockedError
+from eosin.errors import ArtefactError, InputError, LockedError, disk_is_full
 from eosin.records import REJECT_SCHEMA, SCHEMAS, Record, Reject, to_table
 
 # About 100 rows a row group: the unit in which readers shuffle and resume.
@@ -46,6 +46,7 @@ class ArtefactWriter:
     Raises:
         ArtefactError: the folder holds an artefact of another plan, or something that is no artefact.
         LockedError: another process is writing it.
+        InputError: the folder cannot be made, or not be written.
     """
 
     def __init__(self, path: str | Path, plan: Plan, *, overwrite: bool = False, paths: Mapping[str, str] | None = None) -> None:
@@ -57,7 +58,6 @@ class ArtefactWriter:
         self._lock: int | None = None
 
     def __enter__(self) -> ArtefactWriter:
-        self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
         try:
             self._claim()
@@ -277,7 +277,14 @@ def _software() -> dict[str, str]:
 
 
 def _lock(folder: Path) -> int:
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    """The folder, made where it is missing, and a lock on it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if disk_is_full(error):
+            raise
+        raise InputError(f"{folder} cannot be made or written ({error.strerror}); name another folder with --out") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
