@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     parser = building_parser("eosin build", "Build a data set; the recipe's key `builder` says which way.")
     arguments = parser.parse_args(argv)
     name = with_overrides(read_recipe(arguments.recipe), arguments.overrides).get("builder")
-    if name not in BUILDERS:
+    if not isinstance(name, str) or name not in BUILDERS:
         raise ConfigError(f"{arguments.recipe}: builder is {name!r}; allowed: {', '.join(BUILDERS)}")
     builder = BUILDERS[name]
     config = read_config(builder.config, arguments)

@@ -46,7 +46,7 @@ def run_evaluation(arguments: argparse.Namespace) -> Artefact | None:
         BackendError: the model's server failed.
     """
     name = with_overrides(read_recipe(arguments.recipe), arguments.overrides).get("task")
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise ConfigError(f"{arguments.recipe}: task is {name!r}; allowed: {', '.join(TASKS)}")
     config = read_config(TASKS[name].config, arguments)
     return None if config is None else predict(name, config, arguments)
