@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eosin.errors import InputError
-from eosin.images import read_image_file
+from eosin.images import decode_image, read_image_file
 from eosin.models.protocols import Chat, ChatModel, Sampling
 from eosin.models.specs import ChatSpec, load_chat
 from eosin.progress import say
@@ -32,6 +32,9 @@ def chat(settings: ChatSettings, images: Sequence[Path], question: str | None) -
         ImageError: an image cannot be decoded.
     """
     pictures = tuple(read_image_file(path) for path in images)
+    for picture in pictures:
+        # Told now, not after minutes of loading.
+        decode_image(picture)
     if question is not None and not question.strip():
         raise InputError("the question is empty")
     model = load_chat(ChatSpec(settings.model, device=settings.device))

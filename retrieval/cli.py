@@ -51,16 +51,17 @@ def _search(argv: list[str]) -> None:
     parser.add_argument("--exclude-group", metavar="GROUP", action="append", default=[], help="leave out the cases of this group")
     arguments = parser.parse_args(argv)
 
-    from eosin.images import read_image_file
+    from eosin.images import decode_image, read_image_file
     from eosin.models.specs import EmbedderSpec, load_embedder
     from eosin.retrieval.case_index import CaseIndex
 
+    image = read_image_file(arguments.image) if arguments.image is not None else None
+    if image is not None:
+        # Told now, not after the model was loaded.
+        decode_image(image)
     embedder = load_embedder(EmbedderSpec(arguments.embedder))
     index = CaseIndex.open(arguments.index, fingerprint=embedder.fingerprint)
-    if arguments.image is not None:
-        vectors = embedder.embed_images([read_image_file(arguments.image)])
-    else:
-        vectors = embedder.embed_texts([arguments.text])
+    vectors = embedder.embed_texts([arguments.text]) if image is None else embedder.embed_images([image])
     found = index.search(vectors, arguments.k, exclude_groups=arguments.exclude_group)[0]
     rows = [
         [number, f"{case.score:.4f}", case.id, case.label or "", case.caption or "", case.group, case.source, case.licence]
