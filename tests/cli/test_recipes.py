@@ -1,0 +1,138 @@
+"""Everything below configs/ is read by the code that uses it: a file that nothing reads, or that no longer fits, fails here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+from transformers import LlamaConfig
+
+from eosin.clip.architecture import find_architecture
+from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
+from eosin.config import load_recipe
+from eosin.data_builders.evidence_cases import EvidenceConfig
+from eosin.data_builders.image_folder import ImageFolderConfig
+from eosin.data_builders.phantom_set import PhantomsConfig
+from eosin.data_builders.phrasing import load_phrasing
+from eosin.errors import ConfigError
+from eosin.eval.config import ColourConfig, ScoreConfig, VqaConfig, ZeroShotConfig
+from eosin.eval.prompts import load_prompts
+from eosin.labels import LabelSet
+from eosin.llm.config import ExportConfig, TrainConfig
+from eosin.retrieval.config import IndexConfig
+
+ROOT = Path(str(resources.files("eosin.configs")))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The config a stage reads a recipe into, and the inputs it does not do without."""
+
+    config: type[Any]
+    inputs: tuple[str, ...] = ()
+
+
+RECIPES = {
+    "demo/phantoms": Recipe(PhantomsConfig),
+    "demo/phantoms-small": Recipe(PhantomsConfig),
+    "demo/tiles": Recipe(ImageFolderConfig),
+    "demo/evidence": Recipe(EvidenceConfig),
+    "demo/clip": Recipe(ClipTrainConfig),
+    "demo/small-clip": Recipe(ClipTrainConfig),
+    "demo/tiles-clip": Recipe(ClipTrainConfig),
+    "demo/clip-export": Recipe(ClipExportConfig),
+    "demo/embed": Recipe(ClipEmbedConfig),
+    "demo/index": Recipe(IndexConfig),
+    "demo/llm-stage1": Recipe(TrainConfig),
+    "demo/llm-stage2": Recipe(TrainConfig),
+    "demo/small-llm-stage1": Recipe(TrainConfig),
+    "demo/small-llm-stage2": Recipe(TrainConfig),
+    "demo/tiles-llm-stage1": Recipe(TrainConfig),
+    "demo/tiles-llm-stage2": Recipe(TrainConfig),
+    "demo/llm-export": Recipe(ExportConfig),
+    "demo/eval-zero-shot": Recipe(ZeroShotConfig, ("model=x",)),
+    "demo/eval-zero-shot-blind": Recipe(ZeroShotConfig, ("model=x",)),
+    "demo/eval-colour": Recipe(ColourConfig, ("data=x",)),
+    "demo/eval-vqa": Recipe(VqaConfig, ("model=x",)),
+    "demo/eval-vqa-blind": Recipe(VqaConfig, ("model=x",)),
+    "demo/eval-vqa-evidence": Recipe(VqaConfig, ("model=x", "index=x", "embedder=x")),
+    "demo/report": Recipe(ScoreConfig),
+}
+ARCHITECTURES = {"clip-vit-192x6-96": "clip", "llama-256x4": "llama"}
+# vLLM's constraints are read in tests/serve/test_vllm_env.py, the chat template in tests/llm/test_encoding.py.
+READ_ELSEWHERE = {"vllm/constraints.txt", "vllm/constraints-cuda.txt", "templates/eosin.jinja"}
+
+
+def names(folder: str, suffix: str) -> list[str]:
+    return sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.glob(f"{folder}/*{suffix}"))
+
+
+def test_every_file_has_a_reader() -> None:
+    read = {f"{name}.yaml" for name in RECIPES} | {f"architectures/{name}.json" for name in ARCHITECTURES} | READ_ELSEWHERE
+    for folder, suffix in (("labels", ".yaml"), ("prompts", ".yaml"), ("questions", ".yaml"), ("templates", ".jinja")):
+        read |= {f"{name}{suffix}" for name in names(folder, suffix)}
+    shipped = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert shipped == read, "a new file needs its line in this test; a removed one must leave it"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_its_stage_and_no_key_of_it_is_unknown(name: str) -> None:
+    recipe = RECIPES[name]
+    assert isinstance(load_recipe(recipe.config, name, recipe.inputs), recipe.config)
+    with pytest.raises(ConfigError, match="colour_of_the_sky: unknown key"):
+        load_recipe(recipe.config, name, (*recipe.inputs, "colour_of_the_sky=pink"))
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if "eosin" in (ROOT / f"{name}.yaml").read_text()])
+def test_a_recipes_command_names_the_recipe(name: str) -> None:
+    text = (ROOT / f"{name}.yaml").read_text()
+    command = next(line for line in text.splitlines() if line.startswith("#") and " eosin " in line)
+    assert name in command.split()
+
+
+@pytest.mark.parametrize("name", names("labels", ".yaml"))
+def test_a_label_set_gives_each_class_its_own_answer_and_names(name: str) -> None:
+    classes = load_recipe(LabelSet, name).classes
+    assert len({found.answer for found in classes.values()}) == len(classes) > 1
+    for found in classes.values():
+        assert found.answer in found.names
+        assert len(set(found.names)) == len(found.names)
+
+
+@pytest.mark.parametrize("name", names("questions", ".yaml"))
+def test_a_phrasing_asks_about_the_class_in_every_way(name: str) -> None:
+    words = load_phrasing(name.removeprefix("questions/")).words("class")
+    assert words.open
+    assert words.closed
+    assert words.mcq
+
+
+@pytest.mark.parametrize("name", names("prompts", ".yaml"))
+def test_a_prompt_set_names_the_class_in_each_template(name: str) -> None:
+    assert all("{name}" in template for template in load_prompts(name).templates)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in ARCHITECTURES.items() if kind == "clip"])
+def test_a_clip_architecture_is_found_by_its_name(name: str) -> None:
+    found = find_architecture(name)
+    assert found["embed_dim"] > 0
+    vision = found["vision_cfg"]
+    assert vision["width"] % vision["head_width"] == 0
+    assert vision["image_size"] % vision["patch_size"] == 0
+
+
+@pytest.mark.parametrize("name", [name for name, kind in ARCHITECTURES.items() if kind == "llama"])
+def test_a_language_model_architecture_holds_values_of_llama_only(name: str) -> None:
+    values = json.loads((ROOT / "architectures" / f"{name}.json").read_text())
+    assert set(values) <= set(LlamaConfig().to_dict())
+    assert values["num_attention_heads"] * values["head_dim"] == values["hidden_size"]
+
+
+@pytest.mark.parametrize("name", [name for name in names("templates", ".jinja") if "report" in name])
+def test_a_report_template_is_valid_jinja(name: str) -> None:
+    assert jinja2.Environment(autoescape=True).parse((ROOT / f"{name}.jinja").read_text()).body
