@@ -28,15 +28,26 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of_folder(folder: Path) -> str:
-    """sha256 over the names and contents of all files below `folder`, hidden ones left out."""
+    """sha256 over the names and contents of all files below `folder`, hidden ones left out.
+
+    A file that cannot be read counts by its name and the error, so that one such file does not bar the folder: whoever reads its files
+    says what is wrong with it.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
             # A file name need not be text: bytes that are no UTF-8 are written as escapes.
             written = name.as_posix().encode("utf-8", "backslashreplace").decode()
-            digest.update(canonical_json([written, sha256_of(path)]))
+            digest.update(canonical_json([written, _content(path)]))
     return digest.hexdigest()
+
+
+def _content(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
 
 
 @contextmanager

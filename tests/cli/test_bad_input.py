@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -72,16 +73,28 @@ def test_a_class_with_one_image_is_kept_for_training_and_told(tiles: Tiles, tmp_
 
 
 def test_unreadable_files_go_to_the_rejects_and_the_others_are_taken(
-    tiles: Tiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiles: Tiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tiles(fat=4, mucus=4)
+    folder, real = tiles(fat=4, mucus=4), Path.open
+
+    def barred(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "locked.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *arguments, **options)
+
+    (folder / "fat" / "locked.png").write_bytes((folder / "fat" / "1.png").read_bytes())
+    monkeypatch.setattr(Path, "open", barred)
     whole = (folder / "fat" / "0.png").read_bytes()
     (folder / "fat" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "mucus" / "words.png").write_text("a pink tile with glands")
     assert build(folder, tmp_path / "out") == 0
     assert "8 records" in capsys.readouterr().err
     rejects = pq.read_table(tmp_path / "out" / "labelled_images" / "rejects" / "rejects.parquet").to_pylist()
-    assert {row["key"]: row["reason"] for row in rejects} == {"fat/cut.png": "truncated", "mucus/words.png": "unknown_format"}
+    assert {row["key"]: row["reason"] for row in rejects} == {
+        "fat/cut.png": "truncated",
+        "fat/locked.png": "unreadable",
+        "mucus/words.png": "unknown_format",
+    }
 
 
 @pytest.mark.parametrize("call", [3, 9])
