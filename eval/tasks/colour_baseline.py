@@ -140,33 +140,35 @@ class ColourBaseline:
 
     @cached_property
     def _of_labels(self) -> ColourClassifier:
-        found = [(record.image, record.label) for record in self._training("data", LabelledImage) if record.label]
-        return self._learnt(found)
+        found = ((record.image, record.label) for record in self._training("data", LabelledImage))
+        return self._learnt([(self._seen(image), label) for image, label in found if label])
 
     @cached_property
     def _of_forms(self) -> dict[str, ColourClassifier]:
         """A classifier for each form, and one for each task, for forms that training did not ask."""
-        answers: dict[str, list[tuple[bytes, str]]] = {}
-        for record in self._training("conversations", Conversation):
+        answers: dict[str, list[tuple[Features | None, str]]] = {}
+        for record in track(self._training("conversations", Conversation), "colour baseline: training questions"):
             if record.task in self.config.tasks and record.images and sum(turn.role == "assistant" for turn in record.messages) <= 1:
-                answers.setdefault(form_of(record), []).append((record.images[0], gold_answer(record)))
-                answers.setdefault(record.task, []).append((record.images[0], gold_answer(record)))
+                example = self._seen(record.images[0]), gold_answer(record)
+                answers.setdefault(form_of(record), []).append(example)
+                answers.setdefault(record.task, []).append(example)
         return {form: self._learnt(found) for form, found in track(answers.items(), "colour baseline: forms")}
 
     def _training(self, name: str, kind: Any) -> Iterator[Any]:
         return self.artefacts[name].records(kind, self.config.train_split)
 
-    def _learnt(self, examples: Sequence[tuple[bytes, str]]) -> ColourClassifier:
-        features, labels = [], []
-        for image, label in examples:
-            try:
-                features.append(self._colours.of(image))
-            except ImageError:
-                continue
-            labels.append(label)
-        if not labels:
+    def _seen(self, image: bytes) -> Features | None:
+        """Six numbers, so that no image stays in memory; None where it cannot be decoded."""
+        try:
+            return self._colours.of(image)
+        except ImageError:
+            return None
+
+    def _learnt(self, examples: Sequence[tuple[Features | None, str]]) -> ColourClassifier:
+        readable = [(features, label) for features, label in examples if features is not None]
+        if not readable:
             raise InputError(f"the colour baseline finds no labelled image of split {self.config.train_split!r} that can be decoded")
-        return ColourClassifier(np.stack(features), labels)
+        return ColourClassifier(np.stack([features for features, _ in readable]), [label for _, label in readable])
 
     def __call__(self, task: Task) -> Iterator[Prediction]:
         """A prediction a question, in order."""

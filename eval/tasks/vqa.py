@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eosin.artefacts import Artefact, Plan, RecordTable, Task
 from eosin.commands import Inputs
@@ -25,7 +25,9 @@ from eosin.models.protocols import Chat, ChatModel, Embedder, Reply
 from eosin.models.specs import ChatSpec, EmbedderSpec, load_chat, load_embedder
 from eosin.pipeline import Step
 from eosin.records import Conversation, Prediction
-from eosin.retrieval.case_index import CaseIndex
+
+if TYPE_CHECKING:
+    from eosin.retrieval.case_index import CaseIndex
 
 
 def vqa_step(config: VqaConfig, inputs: Inputs) -> tuple[Step, int]:
@@ -99,6 +101,9 @@ class Archive:
 
     @cached_property
     def _index(self) -> CaseIndex:
+        # Only evidence needs FAISS.
+        from eosin.retrieval.case_index import CaseIndex
+
         return CaseIndex.open(self.index, fingerprint=self._embedder.fingerprint)
 
     def cases(self, record: Conversation, k: int) -> list[Citation]:
