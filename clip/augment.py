@@ -55,19 +55,21 @@ def draw(config: AugmentConfig, seed: int, epoch: int, indices: NDArray[np.int64
 
 
 def _crops(config: AugmentConfig, u: Floats64) -> Floats64:
-    """Affine maps of a random resized crop after one of the square's eight symmetries; u is [n, 5]."""
+    """Affine maps of a random resized crop after one of the square's symmetries; u is [n, 5]."""
     area = config.crop_area + (1 - config.crop_area) * u[:, 0]
     ratio = config.crop_ratio ** (2 * u[:, 1] - 1)
     size = np.minimum(np.sqrt(np.stack([area * ratio, area / ratio], axis=1)), 1.0)
     centre = (1 - size) * (2 * u[:, 2:4] - 1)
-    symmetry = np.floor(8 * u[:, 4]).astype(int) if config.flips else np.zeros(len(u), dtype=int)
-    affine = np.concatenate([size[:, :, None] * _SYMMETRIES[symmetry], centre[:, :, None]], axis=2)
+    choices = _CHOICES[config.symmetries]
+    symmetry = _SYMMETRIES[choices[np.floor(len(choices) * u[:, 4]).astype(int)]]
+    affine = np.concatenate([size[:, :, None] * symmetry, centre[:, :, None]], axis=2)
     return np.asarray(affine)
 
 
 _TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
 _MIRROR = np.array([[-1.0, 0.0], [0.0, 1.0]])
 _SYMMETRIES = np.stack([np.linalg.matrix_power(_TURN, turns) @ flip for flip in (np.eye(2), _MIRROR) for turns in range(4)])
+_CHOICES = {"none": np.array([0]), "mirrors": np.array([0, 2, 4, 6]), "all": np.arange(8)}
 
 
 def _stain_jitter(factors: Floats64, offsets: Floats64) -> tuple[Floats64, Floats64]:

@@ -38,7 +38,8 @@ class AugmentConfig:
     """What a training image may turn into; every draw depends on (seed, epoch, index) alone.
 
     Attributes:
-        flips: one of the eight flips and rotations of the square: tissue has no upside.
+        symmetries: `all` is one of the eight flips and rotations of the square, for tissue has no upside; `mirrors` leaves out
+            quarter turns, for captions that speak of horizontal and vertical.
         crop_area: smallest share of the image's area that a crop keeps; 1 for no crop.
         crop_ratio: largest ratio of a crop's sides.
         stain: strength of the jitter of hematoxylin, eosin and residual (Ruifrok and Johnston 2001; Tellez et al. 2018): each stain is
@@ -46,7 +47,7 @@ class AugmentConfig:
         brightness: pixels are multiplied by 1 ± brightness.
     """
 
-    flips: bool = True
+    symmetries: Literal["none", "mirrors", "all"] = "all"
     crop_area: float = 0.5
     crop_ratio: float = 1.33
     stain: float = 0.1

@@ -32,6 +32,7 @@ class TeachingConfig:
         stain: of all images, as image-text pairs state it; empty where it is unknown.
         phrasing: a file, or a name below `eosin.configs/questions`.
         topics: what to ask and tell besides the class; empty for all that is known.
+        synonyms: ask about a class by any of its phrases, not by its answer alone.
         captions: an image's captions.
         mentions: what a caption mentions at most besides the class.
         max_options: of a multiple choice question.
@@ -44,6 +45,7 @@ class TeachingConfig:
     stain: str = ""
     phrasing: str = "tiles"
     topics: tuple[str, ...] = ()
+    synonyms: bool = True
     captions: int = 4
     mentions: int = 2
     max_options: int = 4
@@ -126,7 +128,7 @@ def vocabulary_of(config: TeachingConfig, labels: LabelSet) -> Vocabulary:
     Raises:
         ConfigError: see `load_phrasing` and `Vocabulary`.
     """
-    return Vocabulary(labels, load_phrasing(config.phrasing), config.topics)
+    return Vocabulary(labels, load_phrasing(config.phrasing), config.topics, config.synonyms)
 
 
 def _plan(kind: str, images: Artefact, vocabulary: Vocabulary, settings: dict[str, object], size: int, title: str) -> Plan:

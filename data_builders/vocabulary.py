@@ -25,6 +25,7 @@ class Vocabulary:
         labels: the classes.
         phrasing: the words.
         topics: the topics to use; empty for all.
+        synonyms: ask about a class by any of its phrases, not by its answer alone.
 
     Raises:
         ConfigError: two classes have the same answer, so that a question about them would have two right ones.
@@ -33,6 +34,7 @@ class Vocabulary:
     labels: LabelSet
     phrasing: Phrasing
     topics: tuple[str, ...] = ()
+    synonyms: bool = True
 
     def __post_init__(self) -> None:
         answers: dict[str, str] = {}
@@ -53,14 +55,15 @@ class Vocabulary:
 
     def name(self, topic: str, value: str, number: int) -> str:
         """One of the names a value has in questions: the same `number` gives the same name of the same value."""
-        if topic != CLASS:
-            return self.answer(topic, value)
-        names = self.labels.classes[value].names
+        return self._phrase(value, number) if topic == CLASS and self.synonyms else self.answer(topic, value)
+
+    def _phrase(self, label: str, number: int) -> str:
+        names = self.labels.classes[label].names
         return names[number % len(names)]
 
     def caption(self, subject: Subject, mentions: int, rng: np.random.Generator) -> str:
         """A description: the class in words, then up to `mentions` of what else is known, drawn at random."""
-        name = self.name(CLASS, subject.label, int(rng.integers(2**31)))
+        name = self._phrase(subject.label, int(rng.integers(2**31)))
         opening = pick(self.phrasing.captions, rng).replace("{name}", name)
         told = [clauses for clauses in (self._clauses(subject, topic) for topic in self.details(subject)) if clauses]
         drawn = [pick(told[int(place)], rng) for place in rng.permutation(len(told))[:mentions]]

@@ -21,7 +21,7 @@ from typing import Any
 
 from eosin.artefacts.files import read_json, write_json
 from eosin.cli import VERBS
-from eosin.errors import InputError, MissingDependency
+from eosin.errors import ConfigError, InputError, MissingDependency
 from eosin.progress import say, show, show_table
 
 
@@ -62,7 +62,7 @@ def stages(out: Path, flavour: str, tiles: Path | None = None) -> list[Stage]:
         "assistant": ("llm", "export", "llm-export", f"model={out}/llm_stage2"),
         **_evaluations(out, images, talks),
     }
-    plan = [Stage("data", ("build", _DATA[flavour], *((f"folder={tiles}",) if tiles else ())), "data")]
+    plan = [Stage("data", ("build", _DATA[flavour], *((f"folder={json.dumps(str(tiles))}",) if tiles else ())), "data")]
     for folder, (verb, action, name, *inputs) in made.items():
         plan.append(Stage(folder.replace("predictions/", "eval_"), (verb, action, _recipe(name, flavour), *inputs), folder))
     evidence = ("build", _recipe("evidence", flavour), f"conversations={talks}", f"embeddings={out}/embeddings")
@@ -94,13 +94,20 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="eosin demo", description="All of Eosin, small.", allow_abbrev=False)
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/demo"), help="default: runs/demo")
     parser.add_argument("--tiles", metavar="DIR", type=Path, help="train on this folder of tiles (one folder a class) instead of phantoms")
-    parser.add_argument("--small", action="store_true", help="a few minutes, to see that everything works; its scores mean little")
+    parser.add_argument("--small", action="store_true", help="few phantoms, a few minutes: to see that everything works")
     parser.add_argument("--no-serve", action="store_true", help="stop after the report")
     parser.add_argument("--port", type=int, default=7860)
     arguments = parser.parse_args(argv)
+    if arguments.small and arguments.tiles is not None:
+        raise ConfigError("--small makes phantoms; leave it out, or leave out --tiles")
     if arguments.tiles is not None and not arguments.tiles.is_dir():
         raise InputError(f"--tiles {arguments.tiles}: no such folder; a folder with one folder of images a class is wanted")
     flavour = "small" if arguments.small else "tiles" if arguments.tiles else "phantoms"
+    if not arguments.no_serve:
+        from eosin.serve.run import claim_port
+
+        # A port that is taken is better found now than in ten minutes.
+        claim_port("127.0.0.1", arguments.port).close()
     run_stages(arguments.out, stages(arguments.out, flavour, arguments.tiles))
     if not arguments.no_serve:
         serve = _serve_arguments(arguments.out, arguments.port)
@@ -145,7 +152,7 @@ def _peak_memory() -> Iterator[list[float]]:
     try:
         import psutil
     except ModuleNotFoundError as error:
-        raise MissingDependency("psutil", "all") from error
+        raise MissingDependency("psutil", "demo") from error
     peak, stop = [0.0], threading.Event()
 
     def watch() -> None:

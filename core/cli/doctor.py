@@ -31,7 +31,7 @@ class Finding:
 
 # What each stage cannot do without: module, distribution, extra.
 _PACKAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "slides": (("openslide", "openslide-python", "slides"), ("tifffile", "tifffile", "data")),
+    "slides": (("openslide", "openslide-python", "slides"), ("h5py", "h5py", "slides")),
     "data": (("datasets", "datasets", "data"), ("faiss", "faiss-cpu", "data")),
     "clip": (("torch", "torch", "clip"), ("open_clip", "open_clip_torch", "clip"), ("transformers", "transformers", "clip")),
     "llm": (("peft", "peft", "llm"), ("accelerate", "accelerate", "llm"), ("bitsandbytes", "bitsandbytes", "llm")),

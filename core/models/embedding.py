@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -67,8 +69,12 @@ class TwoTowerEmbedder(ABC):
         """Of `image`, `text`, `pair`."""
 
     @abstractmethod
-    def _encode_images(self, pixels: list[Pixels]) -> torch.Tensor:
-        """Decoded images, uint8 [height, width, 3] each, as features [n, dim]; runs in inference mode."""
+    def _prepare(self, pixels: Pixels) -> torch.Tensor:
+        """A decoded image, uint8 [height, width, 3], as the image tower takes it, float32 [3, size, size]; called from several threads."""
+
+    @abstractmethod
+    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Prepared images, [n, 3, size, size] on the device, as features [n, dim]; runs in inference mode."""
 
     @abstractmethod
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
@@ -76,7 +82,15 @@ class TwoTowerEmbedder(ABC):
 
     def embed_images(self, images: Sequence[bytes]) -> Floats:
         """See `Embedder.embed_images`."""
-        return self._batched(images, lambda batch: self._encode_images([decode_image(image) for image in batch]))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return self._batched(images, lambda batch: self._encode_images(self._pixels(batch, pool)))
+
+    def _pixels(self, images: list[bytes], pool: ThreadPoolExecutor) -> torch.Tensor:
+        """Decoding and resizing take longer than a small tower, and let go of the interpreter's lock."""
+        import torch
+
+        prepared = pool.map(lambda image: self._prepare(decode_image(image)), images)
+        return torch.stack(list(prepared)).to(self.device)
 
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """See `Embedder.embed_texts`."""

@@ -181,12 +181,13 @@ class OpenClipEmbedder(TwoTowerEmbedder):
         """See `Embedder`."""
         return self._fingerprint
 
-    def _encode_images(self, pixels: list[Pixels]) -> torch.Tensor:
-        import torch
+    def _prepare(self, pixels: Pixels) -> torch.Tensor:
         from PIL import Image
 
-        batch = torch.stack([self._transform(Image.fromarray(image)) for image in pixels])
-        features: torch.Tensor = self.model.encode_image(batch.to(self.device))
+        return self._transform(Image.fromarray(pixels))
+
+    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.model.encode_image(pixels)
         return features
 
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:

@@ -126,15 +126,19 @@ class TransformersEmbedder(TwoTowerEmbedder):
         import torch
 
         with torch.inference_mode():
-            return int(self._encode_images([np.zeros((64, 64, 3), dtype=np.uint8)]).shape[1])
+            blank = self._prepare(np.zeros((64, 64, 3), dtype=np.uint8))
+            return int(self._encode_images(blank[None].to(self.device)).shape[1])
 
-    def _encode_images(self, pixels: list[Pixels]) -> torch.Tensor:
+    def _prepare(self, pixels: Pixels) -> torch.Tensor:
         from PIL import Image
 
-        batch = self._processor([Image.fromarray(image) for image in pixels], return_tensors="pt")["pixel_values"].to(self.device)
+        prepared: torch.Tensor = self._processor([Image.fromarray(pixels)], return_tensors="pt")["pixel_values"][0]
+        return prepared
+
+    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         if self._has_text:
-            return _pooled(self.model.get_image_features(pixel_values=batch))
-        return _pooled(self.model(pixel_values=batch))
+            return _pooled(self.model.get_image_features(pixel_values=pixels))
+        return _pooled(self.model(pixel_values=pixels))
 
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
         if self._tokenizer is None:

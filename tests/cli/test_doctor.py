@@ -29,7 +29,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def test_a_missing_library_is_named_with_the_extra_that_brings_it(without: set[str]) -> None:
     assert all(finding.works for finding in doctor.packages())
-    without |= {"peft", "bitsandbytes", "tifffile"}
+    without |= {"peft", "bitsandbytes", "h5py"}
     missing = {finding.what: finding for finding in doctor.packages() if not finding.works}
     assert set(missing) == {"packages for llm", "packages for slides"}
     assert missing["packages for llm"].found == "missing: peft, bitsandbytes"

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from eosin.clip.augment import STAINS, Draws, apply, draw, normalise
 from eosin.clip.config import AugmentConfig, ImageConfig
 
-PLAIN = AugmentConfig(flips=False, crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0)
+PLAIN = AugmentConfig(symmetries="none", crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0)
 
 
 def images(count: int, side: int = 40) -> torch.Tensor:
@@ -30,17 +32,19 @@ def test_without_any_augmentation_the_image_comes_back() -> None:
     torch.testing.assert_close(apply(draw(PLAIN, 0, 0, np.arange(3)), pixels, 32, PLAIN), pixels.float(), atol=1e-3, rtol=0)
 
 
-def test_flips_are_the_eight_symmetries_of_the_square() -> None:
-    config = AugmentConfig(flips=True, crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0)
+@pytest.mark.parametrize(("symmetries", "expected"), [("none", {0}), ("mirrors", {0, 2, 4, 6}), ("all", set(range(8)))])
+def test_symmetries_are_those_that_were_asked_for(symmetries: Literal["none", "mirrors", "all"], expected: set[int]) -> None:
+    """Numbers below 4 are quarter turns, those from 4 on quarter turns of the mirror image."""
+    config = AugmentConfig(symmetries=symmetries, crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0)
     one = images(1, 16)
     many = apply(draw(config, 0, 0, np.arange(100)), one.expand(100, -1, -1, -1), 16, config).round()
     wanted = [torch.rot90(flipped, turns, (1, 2)) for flipped in (one[0], one[0].flip(2)) for turns in range(4)]
     found = {next(k for k, image in enumerate(wanted) if torch.equal(image.float(), picture)) for picture in many}
-    assert found == set(range(8))
+    assert found == expected
 
 
 def test_crops_stay_inside_and_keep_at_least_the_wanted_area() -> None:
-    config = AugmentConfig(flips=True, crop_area=0.4, crop_ratio=1.5)
+    config = AugmentConfig(symmetries="all", crop_area=0.4, crop_ratio=1.5)
     affine = draw(config, 0, 0, np.arange(500)).affine
     areas = np.abs(np.linalg.det(affine[:, :, :2]))
     assert 0.3 < areas.min() < 0.5
@@ -54,7 +58,7 @@ def test_stain_jitter_scales_the_stains_of_ruifrok_and_johnston() -> None:
     identity = np.concatenate([np.eye(2), np.zeros((2, 1))], axis=1)[None]
     stain = (np.linalg.inv(STAINS) @ (factors[:, None] * STAINS)).T[None]
     draws = Draws(np.zeros(1), identity, stain, (offsets @ STAINS)[None, :, None], np.ones(1))
-    config = AugmentConfig(flips=False, crop_area=1.0, stain=0.1, brightness=0.0)
+    config = AugmentConfig(symmetries="none", crop_area=1.0, stain=0.1, brightness=0.0)
     pixels = images(1, 8)
     density = -np.log((pixels[0].numpy().astype(np.float64).transpose(1, 2, 0) + 1) / 256)
     stains = density @ np.linalg.inv(STAINS)
