@@ -34,7 +34,7 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(without: set[s
     assert set(missing) == {"packages for llm", "packages for slides"}
     assert missing["packages for llm"].found == "missing: peft, bitsandbytes"
     assert missing["packages for llm"].mend == 'pip install "eosin[llm]"'
-    assert missing["packages for slides"].mend == 'pip install "eosin[data]"'
+    assert missing["packages for slides"].mend == 'pip install "eosin[slides]"'
 
 
 @pytest.mark.parametrize(
