@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -52,7 +54,8 @@ class EmbedTask:
             yield from self._embed(embedder, [table[row] for row in rows])
 
     def _embed(self, embedder: Embedder, records: list[ImageText | LabelledImage]) -> Iterator[Embedding | Reject]:
-        thumbnails = [_thumbnail(record.image, self.thumbnail) for record in records]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            thumbnails = list(pool.map(lambda record: _thumbnail(record.image, self.thumbnail), records))
         good = [record for record, thumbnail in zip(records, thumbnails, strict=True) if not isinstance(thumbnail, ImageError)]
         vectors = iter(embedder.embed_images([record.image for record in good]))
         for record, thumbnail in zip(records, thumbnails, strict=True):
