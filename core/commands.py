@@ -32,7 +32,7 @@ def building_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe such as demo/clip")
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="lay this over the recipe; dots reach inner keys: train.epochs=3")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the artefact's folder; an unfinished one is resumed")
-    parser.add_argument("--overwrite", action="store_true", help="replace an artefact of another plan that lies in DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace an artefact in DIR that is of another plan, or damaged")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--print-config", action="store_true", help="show the resolved recipe and stop")
     return parser

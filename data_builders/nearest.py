@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
+from eosin.artefacts.parquet import open_parquet
 from eosin.errors import InputError
 from eosin.evidence import Citation
 from eosin.numerics import Floats, top_k
@@ -39,7 +39,7 @@ def case_blocks(embeddings: Artefact) -> Iterator[CaseBlock]:
         InputError: vectors of several lengths.
     """
     for shard in embeddings.shards():
-        with pq.ParquetFile(shard) as file:
+        with open_parquet(shard) as file:
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number, columns=COLUMNS)
                 column = table.column("vector").combine_chunks()

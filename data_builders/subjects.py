@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from eosin.artefacts import Artefact
+from eosin.artefacts.parquet import open_parquet
 from eosin.errors import InputError
 from eosin.labels import LabelSet
 from eosin.records import Box
@@ -68,7 +67,7 @@ def read_rows(artefact: Artefact, split: str, start: int, stop: int, columns: li
     """Some columns of the rows `start` to `stop` of a split, reading only the row groups that hold them."""
     first = 0
     for shard in artefact.shards(split):
-        with pq.ParquetFile(shard) as file:
+        with open_parquet(shard) as file:
             for number in range(file.num_row_groups):
                 count = file.metadata.row_group(number).num_rows
                 low, high = max(start - first, 0), min(stop - first, count)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
+from eosin.artefacts.parquet import read_parquet
 from eosin.errors import InputError
 
 _COLUMNS = ["question", "group", "benchmark", "condition", "task", "answer", "options", "reply", "finish_reason", "model", "topic"]
@@ -65,7 +65,7 @@ def read_runs(artefacts: Iterable[Artefact]) -> dict[RunKey, Rows]:
     Raises:
         InputError: there are none, or one question was answered twice in one run.
     """
-    tables = [pq.read_table(shard, columns=_COLUMNS) for artefact in artefacts for shard in artefact.shards()]
+    tables = [read_parquet(shard, _COLUMNS) for artefact in artefacts for shard in artefact.shards()]
     if not tables:
         raise InputError("the predictions are empty: there is nothing to score")
     values = {name: column.to_pylist() for name, column in zip(_COLUMNS, pa.concat_tables(tables).columns, strict=True)}
@@ -106,7 +106,7 @@ def model_names(artefacts: Iterable[Artefact]) -> dict[str, str]:
     for artefact in artefacts:
         name = artefact.plan.settings.get("name")
         for shard in artefact.shards() if name else ():
-            for model in pc.unique(pq.read_table(shard, columns=["model"]).column("model")).to_pylist():
+            for model in pc.unique(read_parquet(shard, ["model"]).column("model")).to_pylist():
                 names.setdefault(model, str(name))
     return names
 
@@ -116,7 +116,7 @@ def read_shown(artefacts: Iterable[Artefact]) -> dict[str, Shown]:
     shown: dict[str, Shown] = {}
     for artefact in artefacts:
         for shard in artefact.shards():
-            table = pq.read_table(shard, columns=["question", "extra"])
+            table = read_parquet(shard, ["question", "extra"])
             for question, extra in zip(table.column("question").to_pylist(), table.column("extra").to_pylist(), strict=True):
                 if question not in shown and '"thumbnail"' in extra:
                     facts = json.loads(extra)

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from eosin.artefacts import Artefact, Task
+from eosin.artefacts.parquet import open_parquet
 from eosin.artefacts.plan import canonical_json
 from eosin.errors import InputError
 from eosin.pipeline import chunked
@@ -118,6 +117,6 @@ def read_columns(artefact: Artefact, split: str, columns: Sequence[str]) -> Iter
         ArtefactError: no records of that split.
     """
     for shard in artefact.shards(split):
-        with pq.ParquetFile(shard) as file:
+        with open_parquet(shard) as file:
             for number in range(file.num_row_groups):
                 yield from file.read_row_group(number, columns=list(columns)).to_pylist()

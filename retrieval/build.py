@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from eosin.artefacts import Artefact, ArtefactWriter, Plan
 from eosin.artefacts.files import replacing
+from eosin.artefacts.parquet import open_parquet
 from eosin.commands import Inputs
 from eosin.config import settings_of
 from eosin.errors import ArtefactError, InputError
@@ -61,7 +62,7 @@ def fingerprint_of_embeddings(data: Artefact) -> str:
 def _write(config: IndexConfig, data: Artefact, out: Path) -> dict[str, Any]:
     """Index and columns, in one pass (after one more that trains the cells of `ivf_flat`)."""
     shards = [shard for split in config.splits or (None,) for shard in data.shards(split)]
-    rows = sum(pq.read_metadata(shard).num_rows for shard in shards)
+    rows = sum(_rows(shard) for shard in shards)
     if not rows:
         raise InputError(f"{data.path} holds no embeddings: there is nothing to index")
     dim = _first_dim(shards)
@@ -86,11 +87,16 @@ def _write(config: IndexConfig, data: Artefact, out: Path) -> dict[str, Any]:
     return {"rows": rows, "dim": dim, "kind": config.kind, "metric": "inner_product", "ids_sha256": ids.value}
 
 
+def _rows(shard: Path) -> int:
+    with open_parquet(shard) as file:
+        return int(file.metadata.num_rows)
+
+
 def _tables(shards: list[Path]) -> Iterator[pa.Table]:
     """The embeddings, some thousand rows at a time, in the order of the shards."""
     columns = [*SCHEMA.names, "vector"]
     for shard in shards:
-        with pq.ParquetFile(shard) as file:
+        with open_parquet(shard) as file:
             for batch in file.iter_batches(_ROWS_A_READ, columns=columns):
                 yield pa.Table.from_batches([batch])
 

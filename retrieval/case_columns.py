@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from eosin.artefacts.parquet import open_parquet, read_parquet
 from eosin.errors import ArtefactError
 from eosin.evidence import Citation
 
@@ -63,16 +63,17 @@ class CaseColumns:
         path: the Parquet file.
 
     Raises:
-        ArtefactError: the file is not one of Eosin's.
+        ArtefactError: the file is not one of Eosin's, or damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        metadata = pq.read_metadata(path)
+        with open_parquet(path) as file:
+            metadata = file.metadata
         if metadata.schema.to_arrow_schema().names != SCHEMA.names:
             raise ArtefactError(f"{path}: its columns are not those of an index ({', '.join(SCHEMA.names)}); build the index again")
         self._starts = np.cumsum([0] + [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]).tolist()
-        table = pq.read_table(path, columns=[name for name in SCHEMA.names if name != "thumbnail"])
+        table = read_parquet(path, [name for name in SCHEMA.names if name != "thumbnail"])
         self._columns = {name: table.column(name).combine_chunks() for name in table.schema.names}
         groups = pc.dictionary_encode(self._columns["group"])
         self._group_of_row: NDArray[np.int32] = groups.indices.to_numpy(zero_copy_only=False).astype(np.int32)
@@ -125,7 +126,7 @@ class CaseColumns:
         with self._lock:
             group = self._thumbnails.get(number)
             if group is None:
-                with pq.ParquetFile(self._path) as file:
+                with open_parquet(self._path) as file:
                     group = file.read_row_group(number, columns=["thumbnail"]).column("thumbnail").to_pylist()
                 self._thumbnails[number] = group
                 if len(self._thumbnails) > _CACHED_GROUPS:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
-
 from eosin.artefacts.files import read_json, sha256_of, tracked_files
+from eosin.artefacts.parquet import open_parquet
 from eosin.artefacts.plan import InputRef, Plan, plan_from_json
 from eosin.errors import ArtefactError
 from eosin.records import RECORD_TYPES, Record, from_table
@@ -59,12 +58,12 @@ class Artefact:
         """The records, streamed a row group at a time; memory does not grow with the artefact.
 
         Raises:
-            ArtefactError: the artefact holds another kind of record.
+            ArtefactError: the artefact holds another kind of record, or a shard is damaged.
         """
         if RECORD_TYPES.get(self.kind) is not record_type:
             raise ArtefactError(f"{self.path} is of kind {self.kind}; {record_type.kind} is wanted")
         for shard in self.shards(split):
-            with pq.ParquetFile(shard) as file:
+            with open_parquet(shard) as file:
                 for number in range(file.num_row_groups):
                     table = file.read_row_group(number, columns=list(columns) if columns else None)
                     yield from from_table(record_type, table)

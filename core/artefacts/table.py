@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import pyarrow.parquet as pq
-
+from eosin.artefacts.parquet import open_parquet
 from eosin.artefacts.reader import Artefact
 from eosin.errors import ArtefactError
 from eosin.records import RECORD_TYPES, Record, from_table
@@ -31,7 +30,7 @@ class RecordTable(Generic[R]):
         cached_groups: how many row groups stay in memory.
 
     Raises:
-        ArtefactError: the artefact holds other records, or none of that split.
+        ArtefactError: the artefact holds other records, or none of that split, or a shard is damaged.
     """
 
     def __init__(
@@ -51,7 +50,8 @@ class RecordTable(Generic[R]):
         self._starts: list[int] = []
         self._length = 0
         for shard in artefact.shards(split):
-            metadata = pq.read_metadata(shard)
+            with open_parquet(shard) as file:
+                metadata = file.metadata
             for number in range(metadata.num_row_groups):
                 self._groups.append((shard, number))
                 self._starts.append(self._length)
@@ -75,7 +75,7 @@ class RecordTable(Generic[R]):
             self._cache.move_to_end(group)
             return self._cache[group]
         shard, number = self._groups[group]
-        with pq.ParquetFile(shard) as file:
+        with open_parquet(shard) as file:
             records = from_table(self._record_type, file.read_row_group(number, columns=self._columns))
         self._cache[group] = records
         if len(self._cache) > self._cached_groups:

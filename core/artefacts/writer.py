@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from eosin.artefacts.card import card
 from eosin.artefacts.files import SCRATCH, read_json, replacing, sha256_of, tracked_files, write_json
+from eosin.artefacts.parquet import read_parquet
 from eosin.artefacts.plan import Plan, Task
-from eosin.artefacts.reader import Artefact, open_artefact
+from eosin.artefacts.reader import Artefact, open_artefact, verify
 from eosin.errors import ArtefactError, InputError, LockedError, disk_is_full
 from eosin.records import REJECT_SCHEMA, SCHEMAS, Record, Reject, to_table
 
@@ -40,7 +41,7 @@ class ArtefactWriter:
     Args:
         path: the folder; made when missing.
         plan: what it will be. The same plan resumes, or finds it finished.
-        overwrite: throw away an artefact of another plan that lies there.
+        overwrite: throw away an artefact of another plan that lies there, and what is damaged of one of this plan.
         paths: where the inputs lie on this machine, for `run.json`.
 
     Raises:
@@ -88,12 +89,31 @@ class ArtefactWriter:
                     f"{self.path} holds an artefact of another plan ({_difference(read_json(plan_file), self.plan.to_json())}); "
                     "name another folder, or add --overwrite to replace it"
                 )
-            others_removed = [child for child in self.path.iterdir() if child.name != ".lock"]
-            # The plan goes last: until then the folder is still recognised as an artefact.
-            for child in sorted(others_removed, key=lambda child: child.name == "plan.json"):
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
+            self._empty()
+        elif self._overwrite:
+            self._drop_damage()
         if not plan_file.is_file():
             write_json(plan_file, self.plan.to_json())
+
+    def _empty(self) -> None:
+        children = [child for child in self.path.iterdir() if child.name != ".lock"]
+        # The plan goes last: until then the folder is still recognised as an artefact.
+        for child in sorted(children, key=lambda child: child.name == "plan.json"):
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+    def _drop_damage(self) -> None:
+        """Everything of a finished artefact that is not what its manifest lists; of an unfinished one, the tasks that are not whole."""
+        if self.finished:
+            try:
+                whole = not verify(open_artefact(self.path))
+            except ArtefactError:
+                whole = False
+            if not whole:
+                self._empty()
+            return
+        for name in self.plan.shard_names():
+            if not _is_whole(self.path, name):
+                _sidecar(self.path, name).unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -146,7 +166,7 @@ class ArtefactWriter:
 
     def _merge_rejects(self) -> None:
         parts = [self.path / "_done" / f"{name}.rejects.parquet" for name in self.plan.shard_names()]
-        tables = [pq.read_table(part) for part in parts if part.is_file()]
+        tables = [read_parquet(part) for part in parts if part.is_file()]
         if not tables:
             return
         with replacing(self.path / "rejects" / "rejects.parquet") as temporary:
@@ -250,6 +270,19 @@ def _parquet_writer(path: Path, kind: str) -> pq.ParquetWriter:
 
 def _sidecar(folder: Path, name: str) -> Path:
     return folder / "_done" / f"{name}.json"
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    """Whether a task is done, and its files are what it wrote."""
+    rejects = folder / "_done" / f"{name}.rejects.parquet"
+    try:
+        facts = read_json(_sidecar(folder, name))
+        if rejects.is_file():
+            read_parquet(rejects)
+    except (ArtefactError, FileNotFoundError):
+        return False
+    shard = facts["shard"]
+    return shard is None or ((folder / shard).is_file() and sha256_of(folder / shard) == facts["sha256"])
 
 
 def _merge(sidecars: Iterable[dict[str, Any]]) -> dict[str, Any]:
