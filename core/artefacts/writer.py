@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from eosin.artefacts.card import card
 from eosin.artefacts.files import SCRATCH, read_json, replacing, sha256_of, tracked_files, write_json
+from eosin.artefacts.ids import check_ids
 from eosin.artefacts.parquet import read_parquet
 from eosin.artefacts.plan import Plan, Task
 from eosin.artefacts.reader import Artefact, open_artefact, verify
@@ -140,6 +141,7 @@ class ArtefactWriter:
 
         Raises:
             ArtefactError: tasks are left to do, or what is finished does not match its manifest.
+            InputError: an id is in two shards.
         """
         if self.finished:
             return open_artefact(self.path)
@@ -148,6 +150,7 @@ class ArtefactWriter:
             raise ArtefactError(f"{self.path}: {len(left)} of {len(self.plan.tasks)} tasks are not done; run the command again")
         shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
         sidecars = [read_json(_sidecar(self.path, name)) for name in self.plan.shard_names()]
+        check_ids([self.path / sidecar["shard"] for sidecar in sidecars if sidecar["shard"]])
         self._merge_rejects()
         summary = {**_merge(sidecars), "results": dict(results or {}), "software": _software()}
         with replacing(self.path / "README.md") as temporary:
