@@ -76,12 +76,14 @@ class Step:
         plan: decided before work starts.
         produce: makes a task's records; picklable, and a function of the task alone.
         paths: where the inputs lie on this machine, for `run.json`.
+        results: asked once, when all shards are there: what the manifest tells beside the counts; a function of the plan alone.
     """
 
     name: str
     plan: Plan
     produce: Produce
     paths: Mapping[str, str] = field(default_factory=dict)
+    results: Callable[[], Mapping[str, Any]] = dict
 
 
 def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) -> Artefact:
@@ -97,7 +99,7 @@ def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) 
             with bar(step.name, total=len(tasks)) as moving:
                 for sidecar in engine.run(tasks, work):
                     moving.advance(note=f"{sidecar['out']} records")
-            artefact = writer.finish()
+            artefact = writer.finish(step.results())
         else:
             artefact = open_artefact(writer.path)
     counts = artefact.manifest["counts"]

@@ -27,10 +27,11 @@ from eosin.eval.tasks.vqa import conversation_candidates, gold_answer, predictio
 from eosin.images import decode_image
 from eosin.numerics import colour_statistics
 from eosin.pipeline import Step
-from eosin.progress import track
+from eosin.progress import say, track
 from eosin.records import Conversation, LabelledImage, Prediction
 
 Features = NDArray[np.float64]
+_LABEL = "label"
 
 
 def colour_step(config: ColourConfig, inputs: Inputs) -> tuple[Step, int]:
@@ -55,8 +56,9 @@ def colour_step(config: ColourConfig, inputs: Inputs) -> tuple[Step, int]:
         "questions": {name: found.facts() for name, found in selections.items()},
     }
     plan = Plan("predictions", "eval run", settings_of(config), inputs.refs, tuple(tasks), facts)
+    baseline = ColourBaseline(config, inputs.artefacts, selections)
     count = sum(len(found.rows) for found in selections.values())
-    return Step("colour baseline", plan, ColourBaseline(config, inputs.artefacts, selections), inputs.paths), count
+    return Step("colour baseline", plan, baseline, inputs.paths, baseline.results), count
 
 
 class Colours:
@@ -127,6 +129,19 @@ def form_of(record: Conversation) -> str:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """What a training split gave.
+
+    Attributes:
+        classifiers: one for each form and task of the questions, or one for the labels.
+        undecodable: distinct images that could not be decoded, and were left out.
+    """
+
+    classifiers: dict[str, ColourClassifier]
+    undecodable: int
+
+
+@dataclass(frozen=True)
 class ColourBaseline:
     """Answers a task's questions; learns from the training split at the first one."""
 
@@ -139,36 +154,50 @@ class ColourBaseline:
         return Colours()
 
     @cached_property
-    def _of_labels(self) -> ColourClassifier:
-        found = ((record.image, record.label) for record in self._training("data", LabelledImage))
-        return self._learnt([(self._seen(image), label) for image, label in found if label])
+    def _of_labels(self) -> Learnt:
+        found = (((_LABEL,), record.image, record.label) for record in self._training("data", LabelledImage) if record.label)
+        learnt = self._learn("data", found)
+        if not learnt.classifiers:
+            raise InputError(f"the colour baseline finds no labelled image of split {self.config.train_split!r} that can be decoded")
+        return learnt
 
     @cached_property
-    def _of_forms(self) -> dict[str, ColourClassifier]:
+    def _of_forms(self) -> Learnt:
         """A classifier for each form, and one for each task, for forms that training did not ask."""
-        answers: dict[str, list[tuple[Features | None, str]]] = {}
-        for record in track(self._training("conversations", Conversation), "colour baseline: training questions"):
-            if record.task in self.config.tasks and record.images and sum(turn.role == "assistant" for turn in record.messages) <= 1:
-                example = self._seen(record.images[0]), gold_answer(record)
-                answers.setdefault(form_of(record), []).append(example)
-                answers.setdefault(record.task, []).append(example)
-        return {form: self._learnt(found) for form, found in track(answers.items(), "colour baseline: forms")}
+        asked = (
+            ((form_of(record), record.task), record.images[0], gold_answer(record))
+            for record in track(self._training("conversations", Conversation), "colour baseline: training questions")
+            if record.task in self.config.tasks and record.images and sum(turn.role == "assistant" for turn in record.messages) <= 1
+        )
+        return self._learn("conversations", asked)
 
     def _training(self, name: str, kind: Any) -> Iterator[Any]:
         return self.artefacts[name].records(kind, self.config.train_split)
 
-    def _seen(self, image: bytes) -> Features | None:
-        """Six numbers, so that no image stays in memory; None where it cannot be decoded."""
-        try:
-            return self._colours.of(image)
-        except ImageError:
-            return None
+    def _learn(self, name: str, examples: Iterable[tuple[Iterable[str], bytes, str]]) -> Learnt:
+        """A classifier for each name in the examples: (names, image, answer); six numbers of each image stay in memory, not the image."""
+        answers: dict[str, list[tuple[Features, str]]] = {}
+        undecodable: set[bytes] = set()
+        for forms, image, answer in examples:
+            try:
+                features = self._colours.of(image)
+            except ImageError:
+                undecodable.add(hashlib.sha256(image).digest())
+                continue
+            for form in forms:
+                answers.setdefault(form, []).append((features, answer))
+        if undecodable:
+            say(f"colour baseline: training images of {name} that cannot be decoded and are left out: {len(undecodable)}")
+        classifiers = {
+            form: ColourClassifier(np.stack([features for features, _ in found]), [answer for _, answer in found])
+            for form, found in track(answers.items(), "colour baseline: forms")
+        }
+        return Learnt(classifiers, len(undecodable))
 
-    def _learnt(self, examples: Sequence[tuple[Features | None, str]]) -> ColourClassifier:
-        readable = [(features, label) for features, label in examples if features is not None]
-        if not readable:
-            raise InputError(f"the colour baseline finds no labelled image of split {self.config.train_split!r} that can be decoded")
-        return ColourClassifier(np.stack([features for features, _ in readable]), [label for _, label in readable])
+    def results(self) -> dict[str, Any]:
+        """How many distinct training images could not be decoded, by input; learns first where no question of this run asked for it."""
+        learnt = {"data": lambda: self._of_labels, "conversations": lambda: self._of_forms}
+        return {"undecodable_training_images": {name: learnt[name]().undecodable for name in self.selections}}
 
     def __call__(self, task: Task) -> Iterator[Prediction]:
         """A prediction a question, in order."""
@@ -182,7 +211,7 @@ class ColourBaseline:
             yield from (self._reply(talks[row], artefact.digest) for row in rows)
 
     def _classify(self, record: LabelledImage, benchmark: str) -> Prediction:
-        classifier = self._of_labels
+        classifier = self._of_labels.classifiers[_LABEL]
         common = {name: getattr(record, name) for name in ("id", "source", "licence", "group", "split", "slide", "mpp")}
         empty = Prediction(
             **common,
@@ -208,13 +237,16 @@ class ColourBaseline:
     def _reply(self, record: Conversation, benchmark: str) -> Prediction:
         empty = replace(prediction_of(record, benchmark), model=COLOUR_MODEL)
         form = form_of(record)
-        classifier = self._of_forms.get(form) or self._of_forms.get(record.task)
+        learnt = self._of_forms.classifiers
+        classifier = learnt.get(form) or learnt.get(record.task)
         if classifier is None:
-            raise InputError(f"the training split has no {record.task} question: leave {record.task} out of tasks")
+            raise InputError(
+                f"the training split has no {record.task} question whose image can be decoded: leave {record.task} out of tasks"
+            )
         try:
             features = self._colours.of(record.images[0]) if record.images else None
         except ImageError as error:
             return replace(empty, extra={"error": str(error)})
-        if form not in self._of_forms or features is None:
+        if form not in learnt or features is None:
             return replace(empty, reply=classifier.majority, finish_reason="argmax", extra={"learnt": "majority"})
         return replace(empty, reply=classifier.answer(features, record.options), finish_reason="argmax", extra={"learnt": "form"})

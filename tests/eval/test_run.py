@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,27 @@ def test_the_colour_baseline_learns_classes_and_forms_from_training_only(bench: 
     assert all(right["zero_shot"] + right["open"] + right["mcq"])
     assert sum(right["closed"]) / len(right["closed"]) > 0.9
     assert {row.split for row in rows.values()} == {"test"}
+
+
+def test_training_images_that_the_colour_baseline_cannot_decode_are_counted(
+    bench: Fixture, write_records: Callable[..., Artefact], capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = list(open_artefact(bench.images).records(LabelledImage))
+    talks = list(open_artefact(bench.talks).records(Conversation))
+    broken = [row.image for row in images if row.split == "train"][:2]
+    spoilt = {image: image[:40] for image in broken}
+    write_records(bench.root / "spoilt-images", "labelled_images", [replace(row, image=spoilt.get(row.image, row.image)) for row in images])
+    few = {broken[0]: broken[0][:40]}
+    changed = [replace(row, images=tuple(few.get(image, image) for image in row.images)) for row in talks]
+    write_records(bench.root / "spoilt-talks", "conversations", changed)
+    out = bench.root / "out"
+    words = (f"data={bench.root / 'spoilt-images'}", f"conversations={bench.root / 'spoilt-talks'}")
+    assert run("demo/eval-colour", *words, "--out", str(out)) == 0
+    assert open_artefact(out).manifest["results"] == {"undecodable_training_images": {"data": 2, "conversations": 1}}
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "images of data that cannot be decoded and are left out: 2" in said
+    assert "images of conversations that cannot be decoded and are left out: 1" in said
+    assert all(row.reply == row.answer for row in predicted(out).values() if row.task in ("zero_shot", "open"))
 
 
 def test_the_colour_baseline_answers_the_majority_where_training_never_asked(
