@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from eosin import __version__
 from eosin.progress import say, show, show_table
@@ -35,8 +35,18 @@ _PACKAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "data": (("datasets", "datasets", "data"), ("faiss", "faiss-cpu", "data")),
     "clip": (("torch", "torch", "clip"), ("open_clip", "open_clip_torch", "clip"), ("transformers", "transformers", "clip")),
     "llm": (("peft", "peft", "llm"), ("accelerate", "accelerate", "llm"), ("bitsandbytes", "bitsandbytes", "llm")),
-    "eval": (("sklearn", "scikit-learn", "eval"), ("sacrebleu", "sacrebleu", "eval"), ("matplotlib", "matplotlib", "eval")),
-    "serve": (("fastapi", "fastapi", "serve"), ("gradio", "gradio", "serve"), ("aiohttp", "aiohttp", "serve")),
+    "eval": (
+        ("sklearn", "scikit-learn", "eval"),
+        ("sacrebleu", "sacrebleu", "eval"),
+        ("matplotlib", "matplotlib", "eval"),
+        ("jinja2", "jinja2", "eval"),
+    ),
+    "serve": (
+        ("fastapi", "fastapi", "serve"),
+        ("uvicorn", "uvicorn", "serve"),
+        ("gradio", "gradio", "serve"),
+        ("aiohttp", "aiohttp", "serve"),
+    ),
 }
 
 
@@ -71,9 +81,37 @@ def torch_and_gpu() -> Finding:
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
         return Finding("GPU", True, f"{names}; torchvision {torchvision.__version__}")
+    idle = nvidia_gpus()
+    if idle:
+        return _unused_gpu(", ".join(idle), torch.version.cuda)
     return Finding(
         "GPU", True, f"none: CPU with {torch.get_num_threads()} threads, enough for the demo; torchvision {torchvision.__version__}"
     )
+
+
+def nvidia_gpus() -> list[str]:
+    """The GPUs that the driver knows, such as `NVIDIA H200`, whatever torch makes of them."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return [line.partition(": ")[2].partition(" (UUID")[0] for line in lines if line.startswith("GPU ")]
+
+
+def _unused_gpu(names: str, cuda: str | None) -> Finding:
+    """Why torch does not see GPUs that are there: it is built for the CPU, a variable hides them, or the driver does not fit its CUDA."""
+    if cuda is None:
+        mend = "pip install --force-reinstall torch torchvision  # from an index of CUDA builds, as the default one is on Linux"
+        return Finding("GPU", False, f"{names}, but this torch is built for the CPU", mend)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return Finding("GPU", False, f"{names}, hidden by CUDA_VISIBLE_DEVICES={hidden!r}", "unset CUDA_VISIBLE_DEVICES")
+    mend = f"update the NVIDIA driver to one for CUDA {cuda} (`nvidia-smi` shows what yours is for), or install a torch built for yours"
+    return Finding("GPU", False, f"{names}, but torch (CUDA {cuda}) cannot use it", mend)
 
 
 def openslide() -> Finding:
@@ -108,9 +146,52 @@ def vllm() -> Finding:
 
 
 def memory() -> Finding:
-    """Main memory, against what the demo needs."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Finding("memory", total >= _LOWEST_MEMORY_GB, f"{total:.1f} GB", f"the demo needs {_LOWEST_MEMORY_GB:.0f} GB")
+    """Main memory, or what a container may use of it, against what the demo needs."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = memory_limit()
+    total = machine if limit is None else min(machine, limit)
+    found = f"{total / 2**30:.1f} GB" + (
+        f" (the limit of this container; the machine has {machine / 2**30:.1f} GB)" if total < machine else ""
+    )
+    mend = f"the demo needs {_LOWEST_MEMORY_GB:.0f} GB" + (
+        ": raise the container's limit, such as docker run --memory 8g" if total < machine else ""
+    )
+    return Finding("memory", total >= _LOWEST_MEMORY_GB * 2**30, found, mend)
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """The bytes that control groups leave to this process, None where they set no limit.
+
+    A limit of any group above counts, and a container may see its own group as the top one (man 7 cgroups). Version 2 has one tree,
+    version 1 one for memory; a limit that is none is `max` there, and more than any machine has here.
+
+    Args:
+        root: of the file system.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    limits = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            top, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        below = PurePosixPath(group.lstrip("/"))
+        limits += [_number(top / folder / name) for folder in (below, *below.parents)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _number(file: Path) -> int | None:
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
 
 
 def disk() -> Finding:
