@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pyarrow.parquet as pq
 
 from eosin.artefacts import ArtefactWriter
 from eosin.artefacts.files import replacing
-from eosin.clip.checkpoint import metric_lines
 from eosin.clip.config import ImageConfig
 from eosin.clip.train import Trained
 from eosin.models.open_clip import CONFIG_FILE, TOKENIZER_FILES, open_clip_fingerprint
@@ -30,7 +30,7 @@ def save_trained(trained: Trained, writer: ArtefactWriter) -> dict[str, Any]:
             with replacing(writer.path / name) as temporary:
                 temporary.write_bytes((source / name).read_bytes())
     with replacing(writer.path / "metrics.jsonl") as temporary:
-        temporary.write_text(metric_lines(trained.run.metrics), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in trained.run.metrics), encoding="utf-8")
     write_rejects(writer.path, trained.run.pairs.rejects)
     weights = {name: weight.detach().cpu().contiguous() for name, weight in trained.run.model.state_dict().items()}
     with replacing(writer.path / "model.safetensors") as temporary:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
+from eosin.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, threads_of
 from eosin.clip.architecture import build_model, check_activation, write_open_clip_config
 from eosin.clip.augment import apply, draw, normalise
-from eosin.clip.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from eosin.clip.config import ClipTrainConfig
 from eosin.clip.objective import contrastive_loss, positive_pairs
 from eosin.clip.pairs import Pairs, check_labels, load_pairs, source_side
@@ -121,13 +121,14 @@ def train_clip(
     Raises:
         ConfigError: the parts of the recipe do not fit each other, or the loss is no number any more.
         InputError: too few records can be used.
+        ArtefactError: the checkpoint is damaged.
     """
     import torch
 
     folder = scratch / "model"
     folder.mkdir(exist_ok=True)
     checkpoint = load_checkpoint(scratch / "checkpoint.pt")
-    threads = checkpoint.threads if checkpoint else runtime.threads
+    threads = threads_of(checkpoint, runtime.threads)
     torch.set_num_threads(threads)
     size = _square(model_cfg)
     pairs = load_pairs(data, source_side(size), config.image.resize, runtime.cache_bytes, runtime.threads)
@@ -199,7 +200,7 @@ def _start_from(init: Path | None, folder: Path, model: OpenClipModel) -> str:
 def _go_on_from(run: Run, checkpoint: Checkpoint) -> None:
     run.model.load_state_dict(checkpoint.model)
     run.optimiser.load_state_dict(checkpoint.optimiser)
-    run.step, run.metrics = checkpoint.step, list(checkpoint.metrics)
+    run.step, run.metrics = checkpoint.progress["step"], list(checkpoint.progress["metrics"])
     say(f"clip train: goes on after step {run.step} of {run.steps}")
 
 
@@ -217,10 +218,8 @@ def _loop(run: Run, checkpoint_path: Path) -> None:
             run.step += 1
             moving.advance(note=f"loss {line['loss']:.3f}")
             if run.step % run.runtime.checkpoint_every == 0 and run.step < run.steps:
-                save_checkpoint(
-                    checkpoint_path,
-                    Checkpoint(run.step, run.model.state_dict(), run.optimiser.state_dict(), run.metrics, run.threads),
-                )
+                progress = {"step": run.step, "metrics": run.metrics}
+                save_checkpoint(checkpoint_path, Checkpoint(run.model.state_dict(), run.optimiser.state_dict(), progress, run.threads))
     seconds = time.perf_counter() - began
     if run.step > first:
         speed = (run.step - first) * run.batch_size / seconds

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eosin.artefacts.files import replacing
+from eosin.checkpoint import Checkpoint, save_checkpoint
 from eosin.errors import ArtefactError, EosinError
 from eosin.llm.batches import Item, plan_epoch
 from eosin.llm.config import OptimiserConfig, TrainConfig
 from eosin.llm.forward import Batch, collate, loss_of, target_logits
 from eosin.llm.image_store import ImageStore
-from eosin.progress import bar
+from eosin.progress import bar, say
 
 _BIG_PRIME = 1_000_003
 
@@ -59,6 +59,8 @@ class Run:
         config: the recipe.
         checkpoint: the file that holds the run's state.
         checkpoint_seconds: between two checkpoints.
+        threads: of torch.
+        resumed: what the file held when the run began; let go of once it is taken over.
         image_states: what the store holds to the tower's hidden states.
     """
 
@@ -68,6 +70,8 @@ class Run:
     config: TrainConfig
     checkpoint: Path
     checkpoint_seconds: float
+    threads: int
+    resumed: Checkpoint | None
     image_states: Callable[[Tensor], Tensor]
 
 
@@ -163,24 +167,27 @@ def learning_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _save(run: Run, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    state = {"model": learning_state(run.model), "optimiser": optimiser.state_dict(), "progress": vars(progress)}
-    with replacing(run.checkpoint) as temporary:
-        torch.save(state, temporary)
+    save_checkpoint(run.checkpoint, Checkpoint(learning_state(run.model), optimiser.state_dict(), vars(progress), run.threads))
 
 
 def _restore(run: Run, optimiser: torch.optim.Optimizer) -> Progress:
-    if not run.checkpoint.is_file():
+    found, run.resumed = run.resumed, None
+    if found is None:
         return Progress()
-    state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     learning = learning_state(run.model)
-    _check_names(learning, state["model"])
+    _check_names(learning, found.model, run.checkpoint)
     with torch.no_grad():
-        for name, value in state["model"].items():
+        for name, value in found.model.items():
             learning[name].copy_(value)
-    optimiser.load_state_dict(state["optimiser"])
-    return Progress(**state["progress"])
+    optimiser.load_state_dict(found.optimiser)
+    progress = Progress(**found.progress)
+    say(f"llm train: goes on after step {progress.step}")
+    return progress
 
 
-def _check_names(wanted: Iterable[str], found: Iterable[str]) -> None:
+def _check_names(wanted: Iterable[str], found: Iterable[str], path: Path) -> None:
     if set(wanted) != set(found):
-        raise ArtefactError(f"the checkpoint is of another model: {sorted(set(wanted) ^ set(found))[:3]}; add --overwrite to start again")
+        raise ArtefactError(
+            f"{path} is of another model: {sorted(set(wanted) ^ set(found))[:3]}; delete {path.parent} and run the command again: "
+            "training starts from its beginning"
+        )

@@ -16,6 +16,7 @@ import torch
 
 from eosin.artefacts import Artefact, ArtefactWriter, Plan, open_artefact
 from eosin.artefacts.files import replacing
+from eosin.checkpoint import load_checkpoint, threads_of
 from eosin.commands import Inputs, open_inputs
 from eosin.config import settings_of
 from eosin.errors import ConfigError
@@ -44,7 +45,7 @@ class Machine:
 
     Attributes:
         device: a torch device.
-        threads: of torch.
+        threads: of torch; a resumed run keeps those it began with.
         checkpoint_seconds: between two checkpoints.
     """
 
@@ -65,7 +66,10 @@ def train(config: TrainConfig, out: Path, machine: Machine, *, overwrite: bool =
         if writer.finished:
             say(f"{out}: already there")
             return open_artefact(out)
-        torch.set_num_threads(machine.threads)
+        checkpoint = writer.scratch / "checkpoint.pt"
+        resumed = load_checkpoint(checkpoint)
+        threads = threads_of(resumed, machine.threads)
+        torch.set_num_threads(threads)
         seed_everything(config.seed)
         assistant = _starting_model(config, inputs, writer.scratch)
         data = _data(config, inputs, assistant, writer.scratch)
@@ -76,13 +80,17 @@ def train(config: TrainConfig, out: Path, machine: Machine, *, overwrite: bool =
             data.items,
             data.store,
             config,
-            writer.scratch / "checkpoint.pt",
+            checkpoint,
             machine.checkpoint_seconds,
+            threads,
+            resumed,
             assistant.image_states if "vision" in config.train else lambda states: states,
         )
+        # Its weights are in the run alone from here, which drops them once they are in the model.
+        del resumed
         progress, speed = loop.train(run)
         say(_speed_line(speed))
-        return _finish(writer, config, assistant, model, data, progress)
+        return _finish(writer, assistant, model, data, run, progress)
 
 
 def _check_start(config: TrainConfig, inputs: Inputs) -> None:
@@ -169,15 +177,13 @@ def _make_learn(config: TrainConfig, assistant: Assistant) -> Any:
     return model
 
 
-def _finish(
-    writer: ArtefactWriter, config: TrainConfig, assistant: Assistant, model: Any, data: Dataset, progress: loop.Progress
-) -> Artefact:
+def _finish(writer: ArtefactWriter, assistant: Assistant, model: Any, data: Dataset, run: loop.Run, progress: loop.Progress) -> Artefact:
     out = writer.path
     model.eval()
     with replacing(out / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(entry, sort_keys=True) + "\n" for entry in progress.history), encoding="utf-8")
     write_rejects(out, data.rejects)
-    if config.stage == "align":
+    if run.config.stage == "align":
         with quiet():
             model.save_pretrained(out)
         assistant.processor.save_pretrained(out)
@@ -193,6 +199,7 @@ def _finish(
         "final_loss": _mean_of_last(progress),
         "learning_parameters": sum(value.numel() for value in learning.values()),
         "fingerprint": fingerprint_of(sorted(out.rglob("*.safetensors"))),
+        "threads": run.threads,
     }
     artefact = writer.finish(results)
     say(f"{out}: {progress.step} steps, loss {results['final_loss']}")

@@ -85,7 +85,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(pairs_artefact: Artefa
     assert not (tmp_path / "killed/_work").exists()
 
 
-def test_a_resumed_run_keeps_its_number_of_threads(
+def test_a_resumed_run_keeps_its_number_of_threads_and_a_damaged_checkpoint_is_named(
     pairs_artefact: Artefact, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import eosin.clip.train as module
@@ -101,6 +101,12 @@ def test_a_resumed_run_keeps_its_number_of_threads(
     with pytest.raises(KeyboardInterrupt):
         train(pairs_artefact, tmp_path / "out", "epochs=2", "--checkpoint-every", "3")
     monkeypatch.setattr(module, "_train_step", real)
+    checkpoint = tmp_path / "out/_work/checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtefactError, match=rf"checkpoint\.pt is damaged.*delete {tmp_path}/out/_work"):
+        train(pairs_artefact, tmp_path / "out", "epochs=2", "--workers", "2")
+    checkpoint.write_bytes(whole)
     resumed = train(pairs_artefact, tmp_path / "out", "epochs=2", "--workers", "2")
     assert resumed.manifest["results"]["threads"] == 1
     torch.set_num_threads(1)

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 
 from eosin.artefacts import Artefact, open_artefact
 from eosin.artefacts.files import sha256_of
+from eosin.checkpoint import Checkpoint
 from eosin.config import load, load_recipe
 from eosin.errors import ArtefactError, ConfigError, EosinError, InputError, Unsupported
 from eosin.llm import loop
@@ -159,10 +161,44 @@ def test_killed_adapters_with_dropout_resumed_are_the_straight_run_bit_for_bit(i
 
 def test_a_checkpoint_of_other_weights_is_refused(stage1: Artefact, tmp_path: Path) -> None:
     model = read_assistant(stage1.path).model
-    torch.save({"model": {"x": torch.zeros(1)}, "optimiser": {}, "progress": {}}, tmp_path / "checkpoint.pt")
-    run = loop.Run(model, [], None, None, tmp_path / "checkpoint.pt", 1.0, lambda states: states)  # type: ignore[arg-type]
-    with pytest.raises(ArtefactError, match="another model"):
+    other = Checkpoint({"x": torch.zeros(1)}, {}, {}, 1)
+    run = loop.Run(model, [], None, None, tmp_path / "checkpoint.pt", 1.0, 1, other, lambda states: states)  # type: ignore[arg-type]
+    with pytest.raises(ArtefactError, match=rf"another model.*delete {tmp_path}"):
         loop._restore(run, torch.optim.AdamW(model.parameters()))
+
+
+@pytest.fixture
+def one_thread_after() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_resumed_run_keeps_its_threads_and_a_damaged_checkpoint_is_named(
+    align: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], one_thread_after: None
+) -> None:
+    real = loop._step
+
+    def stopping(run: loop.Run, *values: Any) -> dict[str, float]:
+        if values[2] == 2:
+            raise KeyboardInterrupt
+        return real(run, *values)
+
+    monkeypatch.setattr(loop, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(align(epochs=1), tmp_path / "m", Machine(threads=1, checkpoint_seconds=0))
+    monkeypatch.setattr(loop, "_step", real)
+    checkpoint = tmp_path / "m/_work/checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtefactError, match=rf"checkpoint\.pt is damaged.*delete {tmp_path}/m/_work"):
+        train(align(epochs=1), tmp_path / "m", Machine(threads=1))
+    checkpoint.write_bytes(whole)
+    resumed = train(align(epochs=1), tmp_path / "m", Machine(threads=2))
+    assert (resumed.manifest["results"]["threads"], torch.get_num_threads()) == (1, 1)
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "goes on with 1 threads, as it began, not 2" in said
+    assert "goes on after step 2" in said
 
 
 def write(folder: Path, records: list[Record]) -> Path:

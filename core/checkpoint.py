@@ -1,0 +1,75 @@
+"""Checkpoints of training, written so that a kill leaves the one before or the new one, never half of one."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eosin.artefacts.files import replacing
+from eosin.errors import ArtefactError
+from eosin.progress import say
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that training goes on from.
+
+    Attributes:
+        model: state dict of what learns.
+        optimiser: its state dict.
+        progress: where the run stands and what it has logged, as plain values.
+        threads: of the process that began: sums over threads are rounded by their number.
+    """
+
+    model: dict[str, Any]
+    optimiser: dict[str, Any]
+    progress: dict[str, Any]
+    threads: int
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace the file at `path`.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    import torch
+
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        torch.save(vars(checkpoint), handle)
+
+
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """The checkpoint at `path`, or None where there is none.
+
+    Raises:
+        ArtefactError: it is damaged.
+    """
+    import torch
+
+    if not path.is_file():
+        return None
+    try:
+        # torch.load reads changed weights without a word: it does not look at the archive's checksums.
+        with zipfile.ZipFile(path) as archive:
+            spoilt = archive.testzip()
+        if spoilt is not None:
+            raise zipfile.BadZipFile(f"{spoilt} has another checksum")
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, OSError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtefactError(
+            f"{path} is damaged ({said}); delete {path.parent} and run the command again: training starts from its beginning"
+        ) from error
+
+
+def threads_of(checkpoint: Checkpoint | None, asked: int) -> int:
+    """How many threads a run uses: those it began with, whatever a resumed one is asked to use, for the same weights bit for bit."""
+    if checkpoint is None or checkpoint.threads == asked:
+        return asked
+    say(f"goes on with {checkpoint.threads} threads, as it began, not {asked}: another number rounds sums otherwise")
+    return checkpoint.threads
