@@ -78,6 +78,11 @@ class Assistant:
         found: Tensor = self.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         return found
 
+    def pixel_scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that the image processor normalises by, float32 [3, 1, 1] each, for pixels in [0, 1]."""
+        processor = self.processor.image_processor
+        return torch.tensor(processor.image_mean)[:, None, None], torch.tensor(processor.image_std)[:, None, None]
+
     def image_states(self, pixels: Tensor) -> Tensor:
         """The tower's hidden states that the projector reads, [n, image_tokens, width], as `LlavaModel.get_image_features` takes them.
 

@@ -124,6 +124,7 @@ class TrainConfig:
         quantisation: `nf4` holds the frozen language model in 4 bits (QLoRA, Dettmers et al. 2023).
         caption_prompts: what a caption answers; one is drawn for each.
         views: how many of the eight flips and quarter turns of an image are used; samples with boxes keep the image as it is.
+        stain: jitter of the stains in all views but the first, for patients that are stained otherwise.
         sample_weights: a token's weight in the loss is 1 over its reply's length to this power: 0 counts tokens, 1 counts replies.
         epochs: passes over the data; of an image's captions, each pass takes one.
         precision: of the arithmetic; weights that learn are float32.
@@ -142,6 +143,7 @@ class TrainConfig:
     batch: BatchConfig = field(default_factory=BatchConfig)
     caption_prompts: tuple[str, ...] = ("Describe the image.",)
     views: int = 1
+    stain: float = 0.0
     sample_weights: float = 0.0
     epochs: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -150,6 +152,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.views <= 8:
             raise ConfigError(f"views: 1 to 8 of an image's flips and quarter turns; got {self.views}")
+        if not 0.0 <= self.stain < 1.0:
+            raise ConfigError(f"stain: a jitter in [0, 1) is wanted; got {self.stain}")
         if self.epochs < 1:
             raise ConfigError(f"epochs: at least 1; got {self.epochs}")
         if not self.caption_prompts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,11 +19,28 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from eosin.clip.augment import apply, draw
+from eosin.clip.config import AugmentConfig
 from eosin.errors import ConfigError
 from eosin.images import decode_image
 from eosin.llm.assistant import Assistant
 
 _BATCH = 64
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often each image is encoded, and what differs between the views.
+
+    Attributes:
+        count: the image as it is, then its flips and quarter turns; see `turned`.
+        stain: jitter of the stains in all views but the first, as `eosin.clip` augments.
+        seed: of the jitter, which depends on (seed, view, image) alone.
+    """
+
+    count: int = 1
+    stain: float = 0.0
+    seed: int = 0
 
 
 class ImageStore:
@@ -53,17 +71,19 @@ class ImageStoreWriter:
     Args:
         path: the file; written anew.
         assistant: whose tower and image processor are used.
-        views: flips and quarter turns of each image that are kept.
+        views: of each image that are kept.
         frozen: keep hidden states, not pixels.
     """
 
-    def __init__(self, path: Path, assistant: Assistant, views: int, *, frozen: bool) -> None:
+    def __init__(self, path: Path, assistant: Assistant, views: Views, *, frozen: bool) -> None:
         self._path, self._assistant, self._views, self._frozen = path, assistant, views, frozen
         self._rows: dict[bytes, int] = {}
         self._waiting: list[Any] = []
         blank = assistant.blank_image()
-        if views > 4 and blank.shape[-1] != blank.shape[-2]:
-            raise ConfigError(f"views: images of {tuple(blank.shape[-2:])} pixels cannot be turned by a quarter; at most 4 views")
+        if (views.count > 4 or views.stain) and blank.shape[-1] != blank.shape[-2]:
+            raise ConfigError(
+                f"views: images of {tuple(blank.shape[-2:])} pixels can be flipped, not turned or stained; at most 4 views, stain 0"
+            )
         self._shape = tuple(self._seen(blank).shape[1:])
 
     def __enter__(self) -> ImageStoreWriter:
@@ -91,15 +111,26 @@ class ImageStoreWriter:
         """Everything written, to be read."""
         self._flush()
         self._file.flush()
-        return ImageStore(self._path, self._views, len(self._rows), self._shape)
+        return ImageStore(self._path, self._views.count, len(self._rows), self._shape)
 
     def _flush(self) -> None:
         if not self._waiting:
             return
         pixels = self._assistant.pixels(self._waiting)
-        views = torch.stack([self._seen(turned(pixels, view)) for view in range(self._views)], dim=1)
+        rows = np.arange(len(self._rows) - len(self._waiting), len(self._rows))
+        views = torch.stack([self._seen(self._view(pixels, rows, view)) for view in range(self._views.count)], dim=1)
         self._file.write(views.numpy().astype(np.float32).tobytes())
         self._waiting = []
+
+    def _view(self, pixels: Tensor, rows: NDArray[np.int64], view: int) -> Tensor:
+        """View 0 is the image as it is; the others are turned and, where that is wanted, stained otherwise."""
+        if view and self._views.stain:
+            augment = AugmentConfig(symmetries="none", crop_area=1.0, crop_ratio=1.0, stain=self._views.stain)
+            mean, scale = self._assistant.pixel_scale()
+            raw = (pixels * scale + mean).mul(255.0)
+            jittered = apply(draw(augment, self._views.seed, view, rows), raw, pixels.shape[-1], augment)
+            pixels = (jittered / 255.0 - mean) / scale
+        return turned(pixels, view)
 
     def _seen(self, pixels: Tensor) -> Tensor:
         if not self._frozen:

@@ -24,7 +24,7 @@ from eosin.llm import loop
 from eosin.llm.assistant import Assistant, check_artefact_model, new_assistant, read_assistant, shipped_text
 from eosin.llm.config import TrainConfig
 from eosin.llm.dataset import Dataset, prepare, write_rejects
-from eosin.llm.image_store import ImageStoreWriter
+from eosin.llm.image_store import ImageStoreWriter, Views
 from eosin.llm.samples import read_samples, read_texts
 from eosin.llm.tokenizer import read_tokenizer, train_tokenizer
 from eosin.models.loading import quiet
@@ -157,7 +157,8 @@ def _data_artefacts(inputs: Inputs) -> list[Artefact]:
 def _data(config: TrainConfig, inputs: Inputs, assistant: Assistant, scratch: Path) -> Dataset:
     samples = read_samples(_data_artefacts(inputs), config.caption_prompts, config.seed)
     longest = min(config.batch.max_length, assistant.context)
-    with ImageStoreWriter(scratch / "images.bin", assistant, config.views, frozen="vision" not in config.train) as writer:
+    views = Views(config.views, config.stain, config.seed)
+    with ImageStoreWriter(scratch / "images.bin", assistant, views, frozen="vision" not in config.train) as writer:
         return prepare(samples, assistant.encoder(), writer, longest)
 
 

@@ -13,7 +13,7 @@ from eosin.artefacts import Artefact
 from eosin.errors import ImageError
 from eosin.images import encode_png
 from eosin.llm.assistant import Assistant, read_assistant
-from eosin.llm.image_store import ImageStoreWriter, turned
+from eosin.llm.image_store import ImageStoreWriter, Views, turned
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def pixels(number: int) -> np.ndarray:
 
 def test_an_image_is_stored_once_and_each_view_is_its_own_encoding(assistant: Assistant, tmp_path: Path) -> None:
     images = [encode_png(pixels(number)) for number in range(70)]
-    with ImageStoreWriter(tmp_path / "images.bin", assistant, 8, frozen=True) as writer:
+    with ImageStoreWriter(tmp_path / "images.bin", assistant, Views(8), frozen=True) as writer:
         rows = [writer.add(image) for image in [*images, images[3]]]
         store = writer.finish()
     assert rows == [*range(70), 3]
@@ -57,7 +57,7 @@ def test_an_image_is_stored_once_and_each_view_is_its_own_encoding(assistant: As
 
 
 def test_pixels_are_stored_while_the_tower_learns(assistant: Assistant, tmp_path: Path) -> None:
-    with ImageStoreWriter(tmp_path / "images.bin", assistant, 2, frozen=False) as writer:
+    with ImageStoreWriter(tmp_path / "images.bin", assistant, Views(2), frozen=False) as writer:
         writer.add(encode_png(pixels(0)))
         store = writer.finish()
     wanted = assistant.pixels([Image.fromarray(pixels(0))])
@@ -66,7 +66,7 @@ def test_pixels_are_stored_while_the_tower_learns(assistant: Assistant, tmp_path
 
 def test_a_damaged_image_is_named_and_takes_no_row(assistant: Assistant, tmp_path: Path) -> None:
     good = encode_png(pixels(0))
-    with ImageStoreWriter(tmp_path / "images.bin", assistant, 1, frozen=True) as writer:
+    with ImageStoreWriter(tmp_path / "images.bin", assistant, Views(1), frozen=True) as writer:
         with pytest.raises(ImageError):
             writer.add(good[:80])
         assert writer.add(good) == 0
@@ -78,3 +78,18 @@ def test_views_are_the_eight_symmetries_of_a_square() -> None:
     found = {tuple(turned(square, view).flatten().tolist()) for view in range(8)}
     assert len(found) == 8
     assert torch.equal(turned(square, 0), square)
+
+
+def test_other_views_are_stained_otherwise_and_the_first_is_the_image_itself(assistant: Assistant, tmp_path: Path) -> None:
+    def encoded(name: str, views: Views) -> torch.Tensor:
+        with ImageStoreWriter(tmp_path / name, assistant, views, frozen=False) as writer:
+            for number in range(3):
+                writer.add(encode_png(pixels(number)))
+            return writer.finish().read([0, 0, 1, 1], [0, 1, 0, 1])
+
+    plain, stained = encoded("plain", Views(2)), encoded("stained", Views(2, stain=0.3, seed=1))
+    assert torch.equal(stained[[0, 2]], plain[[0, 2]])
+    differences = (stained[[1, 3]] - plain[[1, 3]]).abs().amax(dim=(1, 2, 3))
+    assert (differences > 0.05).all()
+    assert torch.equal(stained, encoded("again", Views(2, stain=0.3, seed=1)))
+    assert not torch.equal(stained, encoded("other seed", Views(2, stain=0.3, seed=2)))
