@@ -5,8 +5,10 @@ Written against ASGI itself, because they must see streams and uploads as they p
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 from collections.abc import Collection, Iterable
 
@@ -16,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eosin.serve.errors import ApiError
 
+DISCARD_BYTES = 256 * 2**20
+DISCARD_SECONDS = 15.0
 _PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self'; media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
@@ -112,7 +116,7 @@ class KeyGuard:
 
 
 class BodyLimit:
-    """Answers 413 to bodies over a limit: by their announced length at once, else as soon as they have grown over it.
+    """Answers 413 to bodies over a limit, whether they announced their length or grew over it; nothing past the limit is kept.
 
     Args:
         max_bytes: the limit.
@@ -126,8 +130,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > self._max_bytes:
+            if headers.get("expect", "").lower() != "100-continue":
+                await self._discard(receive)
             await self._refusal().response(scope, receive, send)
             return
         body = _CountedBody(receive, send, self._max_bytes)
@@ -137,7 +144,23 @@ class BodyLimit:
             if not body.over:
                 raise
         if body.over and not body.answered:
+            await self._discard(receive)
             await self._refusal().response(scope, receive, send)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Reads on for a while and keeps nothing.
+
+        Most clients send all of a body before they read the answer. A connection closed on unread bytes is reset, and a reset throws
+        away the answer that was on its way: the client would see a broken connection instead of the reason.
+        """
+        left = DISCARD_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while left > 0:
+                    message = await receive()
+                    if message["type"] != "http.request" or not message.get("more_body", False):
+                        return
+                    left -= len(message.get("body", b""))
 
     def _refusal(self) -> ApiError:
         limit = f"{self._max_bytes / 2**20:g} MB"

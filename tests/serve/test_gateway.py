@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from eosin.errors import InputError
+from eosin.serve import middleware
 from eosin.serve.app import Access, create_app
 from eosin.serve.backends.in_process import InProcessBackend
 from eosin.serve.chat import ChatService
@@ -357,6 +358,20 @@ def test_a_body_of_50_mb_is_refused_announced_or_not(gateway: Running) -> None:
         assert response.status_code == 413
         assert "25 MB" in error_of(response)["message"]
     assert HTTP.get(f"{gateway.url}/healthz").status_code == 200
+
+
+def test_a_body_without_end_is_not_read_for_ever(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "DISCARD_SECONDS", 0.5)
+    _, server = running(kit, access=Access(max_body_bytes=2**16))
+    with server as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
+            connection.sendall(head.encode() + b" " * 1000)
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n").encode())
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
 
 
 def test_the_key_guards_the_api_and_health_stays_open(kit: Any) -> None:
