@@ -67,5 +67,9 @@ def colour_statistics(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     Args:
         image: uint8 [height, width, 3].
     """
-    pixels = image.reshape(-1, 3).astype(np.float64)
-    return np.concatenate([pixels.mean(axis=0), pixels.std(axis=0)])
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in image.reshape(-1, 3).T])
+    levels = np.arange(256)
+    # Whole numbers until the division: exact, and several times faster than floats of every pixel.
+    mean = counts @ levels / counts[0].sum()
+    variance = counts @ levels**2 / counts[0].sum() - mean**2
+    return np.concatenate([mean, np.sqrt(np.maximum(variance, 0.0))])
