@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +57,16 @@ def add_adapters(model: Any, config: LoraConfig, *, projector: bool) -> Any:
         modules_to_save=[_PROJECTOR] if projector else None,
         bias="none",
     )
-    return peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+    with _old_names():
+        return peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+
+
+@contextlib.contextmanager
+def _old_names() -> Iterator[None]:
+    """peft 0.21 asks transformers 5 for a property by its old name, and users would read a warning that they cannot mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
 
 
 def save_adapters(wrapped: Any, folder: Path) -> None:
@@ -75,7 +87,8 @@ def read_adapters(model: Any, folder: Path) -> Any:
         InputError: the folder's weights are not those its config asks for.
     """
     try:
-        wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+        with _old_names():
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False)
         stored = peft.utils.load_peft_weights(str(folder), device="cpu")
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder}: not adapters of this model: {error}") from error
