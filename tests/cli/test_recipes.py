@@ -52,6 +52,7 @@ RECIPES = {
     "demo/llm-stage2": Recipe(TrainConfig),
     "demo/small-llm-stage1": Recipe(TrainConfig),
     "demo/small-llm-stage2": Recipe(TrainConfig),
+    "demo/tiles-evidence": Recipe(EvidenceConfig),
     "demo/tiles-llm-stage1": Recipe(TrainConfig),
     "demo/tiles-llm-stage2": Recipe(TrainConfig),
     "demo/llm-export": Recipe(ExportConfig),
