@@ -14,6 +14,8 @@ from eosin.artefacts import Artefact
 from eosin.commands import add_engine, building_parser, engine_of, read_config
 from eosin.config import read_recipe, with_overrides
 from eosin.data_builders.evidence_cases import EvidenceConfig, evidence_steps
+from eosin.data_builders.exports.llava import LlavaConfig, llava_steps
+from eosin.data_builders.exports.webdataset import WebDatasetConfig, webdataset_steps
 from eosin.data_builders.image_folder import ImageFolderConfig, image_folder_steps
 from eosin.data_builders.phantom_set import PhantomsConfig, phantoms_steps
 from eosin.errors import ConfigError
@@ -34,6 +36,8 @@ BUILDERS: dict[str, Builder] = {
     "phantoms": Builder(PhantomsConfig, phantoms_steps),
     "image_folder": Builder(ImageFolderConfig, image_folder_steps),
     "evidence": Builder(EvidenceConfig, evidence_steps),
+    "export_webdataset": Builder(WebDatasetConfig, webdataset_steps),
+    "export_llava": Builder(LlavaConfig, llava_steps),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -81,3 +82,33 @@ class RecordTable(Generic[R]):
         if len(self._cache) > self._cached_groups:
             self._cache.popitem(last=False)
         return records
+
+
+def kept_table(artefact: Artefact, record_type: type[R], split: str, columns: Sequence[str] | None = None) -> RecordTable[R]:
+    """A table that this process keeps: to make one opens every shard of the split, which is too dear to do for every task.
+
+    One row group stays in memory: right for records that are read in their order.
+
+    Raises:
+        ArtefactError: see `RecordTable`.
+    """
+    return _kept_table(_Key(artefact), record_type, split, None if columns is None else tuple(columns))
+
+
+class _Key:
+    """An artefact, equal to another of the same folder and content."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.artefact = artefact
+        self._value = (str(artefact.path.absolute()), artefact.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_table(key: _Key, record_type: type[R], split: str, columns: tuple[str, ...] | None) -> RecordTable[R]:
+    return RecordTable(key.artefact, record_type, split, columns, cached_groups=1)
