@@ -30,6 +30,7 @@ MAX_DEATHS = 3
 # Tasks and results are names and counts: Ray's default, a third of the memory, would lie idle.
 _OBJECT_STORE_BYTES = 128 << 20
 _PATIENCE_S = 30.0
+_KNOCK_S = 10.0
 
 
 class RayEngine:
@@ -93,6 +94,7 @@ class RayEngine:
         ray = _import_ray()
         if ray.is_initialized():
             return ray
+        _knock(self._address)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if not self._address:
             options |= {"num_cpus": self._workers, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
@@ -104,6 +106,21 @@ class RayEngine:
             raise ConfigError(f"{where} cannot be used ({error}); {hint}, or leave out --engine ray") from error
         self._connected = True
         return ray
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens at `HOST:PORT`: Ray itself tries for minutes.
+
+    Raises:
+        ConfigError: nobody does.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+    except OSError as error:
+        raise ConfigError(f"no Ray cluster answers at {address} ({error}); `ray status` on its head tells the address") from error
 
 
 def _ask_for_a_token() -> None:

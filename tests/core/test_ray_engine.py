@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -240,6 +241,21 @@ def test_an_address_without_the_engine_is_refused(tmp_path: Path, recipe: Path, 
     assert main(["build", str(recipe), "--out", str(tmp_path / "a"), "--ray-address", "auto"]) == 2
     assert "--ray-address auto is for --engine ray" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"),
+        ("nonsense", "the Ray cluster at nonsense cannot be used .Invalid address format"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_an_error_at_once(tmp_path: Path, recipe: Path, address: str, message: str) -> None:
+    arguments = ["build", str(recipe), "--out", str(tmp_path / "a"), "--engine", "ray", "--ray-address", address]
+    # In a process of its own: this one may be connected to a cluster already.
+    done = subprocess.run([sys.executable, "-m", "eosin.cli", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
 
 
 SCRIPT = """
