@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eosin.artefacts import Artefact, Task, kept_table
+from eosin.artefacts import Artefact, RecordTable, Task
 from eosin.errors import ConfigError
 from eosin.images import to_plain
 from eosin.pipeline import chunked
@@ -33,7 +33,7 @@ def tasks_of(data: Artefact, splits: Sequence[str], size: int) -> list[Task]:
 
 def records_of(data: Artefact, task: Task) -> Iterator[Record]:
     """A task's records in their order; one row group at a time is held."""
-    table = kept_table(data, RECORD_TYPES[data.kind], task.split)
+    table = RecordTable(data, RECORD_TYPES[data.kind], task.split, cached_groups=1)
     for number in range(task.start, task.stop):
         yield table[number]
 
