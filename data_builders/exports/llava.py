@@ -77,10 +77,11 @@ class WriteLlava:
     def __call__(self, task: Task) -> Iterator[Exported | Reject]:
         """Where each record went; images and part are whole before the first is told."""
         told: list[Exported | Reject] = []
+        kept: dict[bytes, str] = {}
         with replacing(_part(Path(self.folder), task)) as temporary, temporary.open("w", encoding="utf-8") as part:
             for record in records_of(self.data, task):
                 try:
-                    entry = self._entry(record)
+                    entry = self._entry(record, kept)
                 except ImageError as error:
                     told.append(Reject(record.id, error.reason, error.message))
                     continue
@@ -91,7 +92,7 @@ class WriteLlava:
                     told.append(entry)
         yield from told
 
-    def _entry(self, record: Record) -> dict[str, Any] | Reject:
+    def _entry(self, record: Record, kept: dict[bytes, str]) -> dict[str, Any] | Reject:
         if isinstance(record, ImageText) and not record.captions:
             return no_caption(record)
         if isinstance(record, ImageText):
@@ -104,22 +105,29 @@ class WriteLlava:
         if refused is not None:
             return refused
         entry: dict[str, Any] = {"id": record.id, "eosin": columns_of(record, *left_out)}
-        paths = [self._keep(image) for image in images]
+        paths = [self._keep(image, kept) for image in images]
         if paths:
             entry["image"] = paths[0] if len(paths) == 1 else paths
         entry["conversations"] = [{"from": _ROLES[message.role], "value": value_of(message)} for message in messages]
         return entry
 
-    def _keep(self, image: bytes) -> str:
-        """The image's path below `files/`; one that is there already is whole, for it was renamed into place."""
-        data, suffix = image_file(image)
-        name = hashlib.sha256(data).hexdigest()
-        path = f"images/{name[:2]}/{name}.{suffix}"
-        target = Path(self.folder) / "files" / path
-        if not target.exists():
-            with replacing(target) as temporary:
-                temporary.write_bytes(data)
-        return path
+    def _keep(self, image: bytes, kept: dict[bytes, str]) -> str:
+        """The image's path below `files/`; one that is there already is whole, for it was renamed into place.
+
+        Args:
+            image: as the record holds it.
+            kept: the paths of the task's images so far, by the digest of what the record holds.
+        """
+        digest = hashlib.sha256(image).digest()
+        if digest not in kept:
+            data, suffix = image_file(image)
+            name = hashlib.sha256(data).hexdigest()
+            kept[digest] = f"images/{name[:2]}/{name}.{suffix}"
+            target = Path(self.folder) / "files" / kept[digest]
+            if not target.exists():
+                with replacing(target) as temporary:
+                    temporary.write_bytes(data)
+        return kept[digest]
 
 
 def value_of(message: Message) -> str:
