@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eosin.artefacts import ArtefactWriter, Plan
 from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
-from eosin.commands import building_parser, open_inputs, read_config
+from eosin.commands import add_engine, building_parser, engine_of, open_inputs, read_config
 from eosin.config import settings_of
 from eosin.errors import ConfigError
 from eosin.progress import say, show
@@ -86,6 +86,7 @@ def _threads(arguments: argparse.Namespace) -> int:
 def _embed(argv: list[str]) -> None:
     parser = building_parser("eosin clip embed", "Embed the images of a data set; one process, --workers is the number of threads.")
     _add_device(parser)
+    add_engine(parser)
     arguments = parser.parse_args(argv)
     config = read_config(ClipEmbedConfig, arguments)
     if config is None:
@@ -93,7 +94,9 @@ def _embed(argv: list[str]) -> None:
     inputs = open_inputs(config)
     from eosin.clip.embed import embed
 
-    embed(config, inputs, Path(arguments.out), threads=_threads(arguments), device=arguments.device, overwrite=arguments.overwrite)
+    with engine_of(arguments) as engine:
+        made = {"threads": _threads(arguments), "device": arguments.device, "overwrite": arguments.overwrite}
+        embed(config, inputs, Path(arguments.out), engine=engine, **made)
 
 
 def _export(argv: list[str]) -> None:

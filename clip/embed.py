@@ -23,7 +23,7 @@ from eosin.images import decode_image
 from eosin.models.formats import clip_format
 from eosin.models.protocols import Embedder
 from eosin.models.specs import EmbedderSpec, load_embedder
-from eosin.pipeline import LocalEngine, Step, chunked, run_step
+from eosin.pipeline import Engine, Resources, Step, chunked, run_step
 from eosin.records import SPLITS, Embedding, ImageText, LabelledImage, Reject
 
 _RECORDS: dict[str, type[ImageText] | type[LabelledImage]] = {"image_text": ImageText, "labelled_images": LabelledImage}
@@ -157,8 +157,8 @@ def _splits(config: ClipEmbedConfig, data: Artefact) -> list[str]:
     return [split for split in SPLITS if split in held and (not config.splits or split in config.splits)]
 
 
-def embed(config: ClipEmbedConfig, inputs: Inputs, out: Path, *, threads: int, device: str, overwrite: bool) -> Artefact:
-    """Make the embeddings in `out`. One process: torch's threads use the cores better than several models do.
+def embed(config: ClipEmbedConfig, inputs: Inputs, out: Path, *, engine: Engine, threads: int, device: str, overwrite: bool) -> Artefact:
+    """Make the embeddings in `out`. One process a machine or GPU: torch's threads use the cores better than several models do.
 
     Raises:
         ArtefactError: see `ArtefactWriter`.
@@ -167,8 +167,9 @@ def embed(config: ClipEmbedConfig, inputs: Inputs, out: Path, *, threads: int, d
     data, model = inputs.artefacts["data"], inputs.artefacts["model"]
     spec = EmbedderSpec(str(model.path), device=device, batch_size=config.batch_size)
     produce = EmbedTask(spec, str(data.path), config.thumbnail)
-    step = Step("embeddings", embed_plan(config, inputs), _WithThreads(produce, threads), inputs.paths)
-    return run_step(step, out, LocalEngine(1), overwrite=overwrite)
+    resources = Resources(cpus=threads, gpus=1.0 if device.startswith("cuda") else 0.0, model=True)
+    step = Step("embeddings", embed_plan(config, inputs), _WithThreads(produce, threads), inputs.paths, resources=resources)
+    return run_step(step, out, engine, overwrite=overwrite)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +16,7 @@ from eosin.artefacts import Artefact, InputRef, open_artefact
 from eosin.artefacts.files import digest_of_folder
 from eosin.config import inputs_of, load_recipe, settings_of
 from eosin.errors import ConfigError, InputError
+from eosin.pipeline import Engine, LocalEngine
 from eosin.progress import show
 
 T = TypeVar("T")
@@ -36,6 +39,39 @@ def building_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--print-config", action="store_true", help="show the resolved recipe and stop")
     return parser
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add --engine and --ray-address to the parser of a command that runs steps."""
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="local (default): processes on this machine; ray: tasks and actors on a Ray cluster, the same bytes",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="of a running Ray cluster, or auto (default: $RAY_ADDRESS, else one of --workers cores is started here)",
+    )
+
+
+@contextmanager
+def engine_of(arguments: argparse.Namespace) -> Iterator[Engine]:
+    """The engine the command line asks for, for the length of a block.
+
+    Raises:
+        ConfigError: a Ray cluster is named, but another engine.
+    """
+    if arguments.engine == "local":
+        if arguments.ray_address is not None:
+            raise ConfigError(f"--ray-address {arguments.ray_address} is for --engine ray; add that, or leave the address out")
+        yield LocalEngine(arguments.workers)
+        return
+    from eosin.ray_engine import RayEngine
+
+    with RayEngine(arguments.ray_address or os.environ.get("RAY_ADDRESS", ""), arguments.workers) as engine:
+        yield engine
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ what is done and what is left is decided by the done files, so every engine resu
 from __future__ import annotations
 
 import functools
+import itertools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -18,53 +19,91 @@ from typing import Any, Protocol
 
 from eosin.artefacts import Artefact, ArtefactWriter, Plan, Task, open_artefact
 from eosin.artefacts.writer import write_shard
-from eosin.errors import BackendError
+from eosin.errors import ArtefactError, BackendError, ConfigError
 from eosin.progress import bar, say
 from eosin.records import Record, Reject
 
 NamedTask = tuple[str, Task]
 Produce = Callable[[Task], Iterable[Record | Reject]]
+Work = Callable[[NamedTask], dict[str, Any]]
+
+# So many tasks a worker are handed out beforehand: none waits for the next one, and a plan of any length is never queued whole.
+TASKS_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker of a step takes.
+
+    Attributes:
+        cpus: cores, such as the threads of a model.
+        gpus: GPUs; a fraction shares one among several workers.
+        model: what is loaded at the first task is dear and kept for the next ones. On this machine such a step runs in one process,
+            whose model uses the cores itself; on Ray in actors.
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    model: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1 or self.gpus < 0:
+            raise ConfigError(f"a worker takes at least one core and no negative share of a GPU; got {self.cpus} and {self.gpus}")
 
 
 class Engine(Protocol):
     """Runs a picklable function over tasks, in any order, and hands back each result."""
 
-    def run(self, tasks: list[NamedTask], function: Callable[[NamedTask], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def run(self, tasks: list[NamedTask], function: Work, resources: Resources) -> Iterator[dict[str, Any]]:
         """Results in the order in which they finish."""
         ...
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Processes on this machine; one worker runs in this process.
+    """Processes on this machine; one worker, or a step that keeps a model, runs in this process.
 
     Processes are spawned, never forked: libraries with threads (FAISS, torch) do not survive a fork.
     """
 
     workers: int = 1
 
-    def run(self, tasks: list[NamedTask], function: Callable[[NamedTask], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def run(self, tasks: list[NamedTask], function: Work, resources: Resources) -> Iterator[dict[str, Any]]:
         """See `Engine`.
 
         Raises:
             BackendError: a worker process died (killed, or out of memory); finished shards are kept.
         """
-        if self.workers <= 1 or len(tasks) <= 1:
+        workers = min(self.workers, len(tasks))
+        if workers <= 1 or resources.model:
             yield from map(function, tasks)
             return
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(self.workers, len(tasks)), mp_context=context) as pool:
-            waiting = {pool.submit(function, task) for task in tasks}
+        context, left = multiprocessing.get_context("spawn"), iter(tasks)
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_take_up, initargs=(function,)) as pool:
+            running = {pool.submit(_work, task) for task in itertools.islice(left, TASKS_AHEAD * workers)}
             try:
-                while waiting:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                while running:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    running |= {pool.submit(_work, task) for task in itertools.islice(left, len(done))}
                     for future in done:
                         yield future.result()
             except BrokenProcessPool as error:
                 raise BackendError("a worker process died (killed, or out of memory); run the same command again, it resumes") from error
             finally:
-                for future in waiting:
+                for future in running:
                     future.cancel()
+
+
+# A worker process is sent the function once, not with every task: it may hold the file list of a large input.
+_taken_up: list[Work] = []
+
+
+def _take_up(function: Work) -> None:
+    _taken_up[:] = [function]
+
+
+def _work(task: NamedTask) -> dict[str, Any]:
+    return _taken_up[0](task)
 
 
 @dataclass(frozen=True)
@@ -76,7 +115,9 @@ class Step:
         plan: decided before work starts.
         produce: makes a task's records; picklable, and a function of the task alone.
         paths: where the inputs lie on this machine, for `run.json`.
-        results: asked once, when all shards are there: what the manifest tells beside the counts; a function of the plan alone.
+        results: asked once, when all shards are there: what the manifest tells beside the counts; a function of the plan alone. It may
+            join what the tasks left in the artefact's scratch folder into one file.
+        resources: what one of its workers takes.
     """
 
     name: str
@@ -84,21 +125,27 @@ class Step:
     produce: Produce
     paths: Mapping[str, str] = field(default_factory=dict)
     results: Callable[[], Mapping[str, Any]] = dict
+    resources: Resources = Resources()
 
 
 def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) -> Artefact:
     """Make the step's artefact in `out`; what is done already is not done again.
 
     Raises:
-        ArtefactError: see `ArtefactWriter`.
+        ArtefactError: see `ArtefactWriter`, or shards were finished where this machine does not see them.
     """
     with ArtefactWriter(out, step.plan, overwrite=overwrite, paths=step.paths) as writer:
         tasks = writer.pending()
         if tasks or not writer.finished:
-            work = functools.partial(_make_shard, writer.path, step.plan.kind, step.produce)
+            work = functools.partial(_make_shard, writer.path.absolute(), step.plan.kind, step.produce)
             with bar(step.name, total=len(tasks)) as moving:
-                for sidecar in engine.run(tasks, work):
+                for sidecar in engine.run(tasks, work, step.resources):
                     moving.advance(note=f"{sidecar['out']} records")
+            if unseen := len(writer.pending()):
+                raise ArtefactError(
+                    f"{unseen} of {len(tasks)} shards were finished, but {out} here does not hold them: workers on other machines must "
+                    "write to the same folder; name one on a file system that all of them share"
+                )
             artefact = writer.finish(step.results())
         else:
             artefact = open_artefact(writer.path)

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from eosin.artefacts import Artefact
-from eosin.commands import building_parser, read_config
+from eosin.commands import add_engine, building_parser, engine_of, read_config
 from eosin.config import read_recipe, with_overrides
 from eosin.data_builders.evidence_cases import EvidenceConfig, evidence_steps
+from eosin.data_builders.exports.llava import LlavaConfig, llava_steps
+from eosin.data_builders.exports.webdataset import WebDatasetConfig, webdataset_steps
 from eosin.data_builders.image_folder import ImageFolderConfig, image_folder_steps
 from eosin.data_builders.phantom_set import PhantomsConfig, phantoms_steps
 from eosin.errors import ConfigError
-from eosin.pipeline import Engine, LocalEngine, Step, run_step
+from eosin.pipeline import Engine, Step, run_step
 
 Steps = Generator[Step, Artefact, None]
 
@@ -34,6 +36,8 @@ BUILDERS: dict[str, Builder] = {
     "phantoms": Builder(PhantomsConfig, phantoms_steps),
     "image_folder": Builder(ImageFolderConfig, image_folder_steps),
     "evidence": Builder(EvidenceConfig, evidence_steps),
+    "export_webdataset": Builder(WebDatasetConfig, webdataset_steps),
+    "export_llava": Builder(LlavaConfig, llava_steps),
 }
 
 
@@ -44,6 +48,7 @@ def main(argv: list[str]) -> None:
         UserError: the recipe, an input or the folder does not fit; see the builder.
     """
     parser = building_parser("eosin build", "Build a data set; the recipe's key `builder` says which way.")
+    add_engine(parser)
     arguments = parser.parse_args(argv)
     name = with_overrides(read_recipe(arguments.recipe), arguments.overrides).get("builder")
     if not isinstance(name, str) or name not in BUILDERS:
@@ -51,7 +56,8 @@ def main(argv: list[str]) -> None:
     builder = BUILDERS[name]
     config = read_config(builder.config, arguments)
     if config is not None:
-        run_steps(builder.steps(config, arguments.out), arguments.out, LocalEngine(arguments.workers), overwrite=arguments.overwrite)
+        with engine_of(arguments) as engine:
+            run_steps(builder.steps(config, arguments.out), arguments.out, engine, overwrite=arguments.overwrite)
 
 
 def run_steps(steps: Steps, out: Path, engine: Engine, *, overwrite: bool = False) -> dict[str, Artefact]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eosin.artefacts import Artefact
+from eosin.artefacts import Artefact, row_groups
 from eosin.artefacts.parquet import open_parquet
 from eosin.errors import InputError
 from eosin.labels import LabelSet
@@ -65,17 +65,16 @@ def read_subjects(artefact: Artefact, split: str, start: int, stop: int, labels:
 
 def read_rows(artefact: Artefact, split: str, start: int, stop: int, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Some columns of the rows `start` to `stop` of a split, reading only the row groups that hold them."""
-    first = 0
-    for shard in artefact.shards(split):
-        with open_parquet(shard) as file:
-            for number in range(file.num_row_groups):
-                count = file.metadata.row_group(number).num_rows
-                low, high = max(start - first, 0), min(stop - first, count)
-                if low < high:
-                    yield from file.read_row_group(number, columns=columns).slice(low, high - low).to_pylist()
-                first += count
+    groups = row_groups(artefact, split)
+    for group in range(groups.of_row(start), len(groups.places)):
+        first = groups.starts[group]
         if first >= stop:
             return
+        shard, number = groups.places[group]
+        with open_parquet(shard) as file:
+            rows = file.read_row_group(number, columns=columns)
+            low = max(start - first, 0)
+            yield from rows.slice(low, stop - first - low).to_pylist()
 
 
 def stable_number(*words: str | int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eosin.commands import building_parser, open_inputs, read_config
+from eosin.commands import add_engine, building_parser, open_inputs, read_config
 from eosin.errors import ConfigError
 from eosin.progress import show
 
@@ -26,7 +26,9 @@ def main(argv: list[str]) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    arguments = building_parser("eosin eval run", "Ask a model the questions of a benchmark.").parse_args(argv)
+    parser = building_parser("eosin eval run", "Ask a model the questions of a benchmark.")
+    add_engine(parser)
+    arguments = parser.parse_args(argv)
     from eosin.eval.run import run_evaluation
 
     run_evaluation(arguments)

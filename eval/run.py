@@ -6,19 +6,20 @@ A killed run is resumed at its first unfinished slice. There are as many predict
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from eosin.artefacts import Artefact
-from eosin.commands import Inputs, open_inputs, read_config
+from eosin.commands import Inputs, engine_of, open_inputs, read_config
 from eosin.config import read_recipe, with_overrides
 from eosin.errors import ArtefactError, ConfigError
 from eosin.eval.config import ColourConfig, VqaConfig, ZeroShotConfig
 from eosin.eval.tasks.colour_baseline import colour_step
 from eosin.eval.tasks.vqa import vqa_step
 from eosin.eval.tasks.zero_shot import zero_shot_step
-from eosin.pipeline import LocalEngine, Step, run_step
+from eosin.pipeline import Resources, Step, run_step
 from eosin.progress import say
 
 
@@ -53,12 +54,15 @@ def run_evaluation(arguments: argparse.Namespace) -> Artefact | None:
 
 
 def predict(name: str, config: object, arguments: argparse.Namespace) -> Artefact:
-    """Ask what `config` says, in this process: a model is loaded once, and uses the machine's threads itself."""
+    """Ask what `config` says, in one process a machine or GPU: a model is loaded once, and uses the threads itself."""
     step, count = TASKS[name].step(config, open_inputs(config))
     left_out = step.plan.facts["questions"].get("left_out", {})
     if left_out:
         say(f"{step.name}: not asked: " + ", ".join(f"{number} {reason}" for reason, number in left_out.items()))
-    artefact = run_step(step, arguments.out, LocalEngine(1), overwrite=arguments.overwrite)
+    gpus = 1.0 if getattr(config, "device", "").startswith("cuda") else 0.0
+    step = dataclasses.replace(step, resources=Resources(cpus=max(1, arguments.workers), gpus=gpus, model=True))
+    with engine_of(arguments) as engine:
+        artefact = run_step(step, arguments.out, engine, overwrite=arguments.overwrite)
     found = artefact.manifest["counts"]["out"]
     if found != count:
         raise ArtefactError(f"{artefact.path}: {count} questions but {found} predictions; ask again with --overwrite")

@@ -12,7 +12,7 @@ DIR/run.json         times, host, paths: outside every digest
 
 from eosin.artefacts.plan import InputRef, Plan, Task
 from eosin.artefacts.reader import Artefact, open_artefact, verify
-from eosin.artefacts.table import RecordTable
+from eosin.artefacts.table import RecordTable, row_groups
 from eosin.artefacts.writer import ArtefactWriter
 
-__all__ = ["Artefact", "ArtefactWriter", "InputRef", "Plan", "RecordTable", "Task", "open_artefact", "verify"]
+__all__ = ["Artefact", "ArtefactWriter", "InputRef", "Plan", "RecordTable", "Task", "open_artefact", "row_groups", "verify"]

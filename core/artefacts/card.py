@@ -8,7 +8,7 @@ from typing import Any
 
 from eosin.artefacts.plan import Plan
 
-_DATA_KINDS = ("image_text", "conversations", "labelled_images", "slides", "tiles", "embeddings", "predictions")
+_DATA_KINDS = ("image_text", "conversations", "labelled_images", "slides", "tiles", "embeddings", "predictions", "exported")
 
 
 def card(plan: Plan, summary: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ KINDS = (
     "tiles",
     "embeddings",
     "predictions",
+    "exported",
     "clip_model",
     "llm_model",
     "index",

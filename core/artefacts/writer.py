@@ -130,8 +130,11 @@ class ArtefactWriter:
 
     def pending(self) -> list[tuple[str, Task]]:
         """The tasks whose sidecar is missing, with their shard names, in order."""
+        # The folder is listed, not asked for each name: that is one look for all tasks, and on NFS the one that is never stale.
+        folder = _sidecar(self.path, "").parent
+        done = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         named = zip(self.plan.shard_names(), self.plan.tasks, strict=True)
-        return [(name, task) for name, task in named if not _sidecar(self.path, name).is_file()]
+        return [(name, task) for name, task in named if _sidecar(self.path, name).name not in done]
 
     def finish(self, results: Mapping[str, Any] | None = None) -> Artefact:
         """Merge the sidecars, write rejects, card and manifest; a finished artefact is opened and left as it is.

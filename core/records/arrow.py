@@ -14,6 +14,7 @@ from eosin.records.kinds import (
     Box,
     Conversation,
     Embedding,
+    Exported,
     ImageText,
     LabelledImage,
     Message,
@@ -94,6 +95,7 @@ _OWN: dict[type[Record], list[tuple[str, pa.DataType]]] = {
         ("scores", pa.list_(pa.float64())),
         ("topic", pa.string()),
     ],
+    Exported: [("path", pa.string()), ("key", pa.string())],
 }
 
 

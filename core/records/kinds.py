@@ -231,6 +231,20 @@ class Prediction(Record):
     topic: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exported(Record):
+    """Where a record went in another program's format.
+
+    Attributes:
+        path: the file, relative to the artefact.
+        key: what the record is called in it.
+    """
+
+    kind: ClassVar[str] = "exported"
+    path: str
+    key: str
+
+
 R = TypeVar("R", bound=Record)
 
 

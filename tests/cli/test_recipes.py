@@ -16,6 +16,8 @@ from eosin.clip.architecture import find_architecture
 from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
 from eosin.config import load_recipe
 from eosin.data_builders.evidence_cases import EvidenceConfig
+from eosin.data_builders.exports.llava import LlavaConfig
+from eosin.data_builders.exports.webdataset import WebDatasetConfig
 from eosin.data_builders.image_folder import ImageFolderConfig
 from eosin.data_builders.phantom_set import PhantomsConfig
 from eosin.data_builders.phrasing import load_phrasing
@@ -63,6 +65,8 @@ RECIPES = {
     "demo/eval-vqa-blind": Recipe(VqaConfig, ("model=x",)),
     "demo/eval-vqa-evidence": Recipe(VqaConfig, ("model=x", "index=x", "embedder=x")),
     "demo/report": Recipe(ScoreConfig),
+    "data/export-webdataset": Recipe(WebDatasetConfig),
+    "data/export-llava": Recipe(LlavaConfig),
 }
 ARCHITECTURES = {"clip-vit-192x6-96": "clip", "llama-256x4": "llama"}
 # vLLM's constraints are read in tests/serve/test_vllm_env.py, the chat template in tests/llm/test_encoding.py.

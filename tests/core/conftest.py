@@ -11,6 +11,7 @@ from eosin.records import (
     Box,
     Conversation,
     Embedding,
+    Exported,
     ImageText,
     LabelledImage,
     Message,
@@ -61,4 +62,5 @@ def one_of_each() -> list[Record]:
             provenance=Provenance("p", "m"),
             **common,
         ),
+        Exported(id="s/8", path="files/train-00000.tar", key="train-00000007", **common),
     ]
