@@ -95,6 +95,8 @@ class WriteLlava:
     def _entry(self, record: Record, kept: dict[bytes, str]) -> dict[str, Any] | Reject:
         if isinstance(record, ImageText) and not record.captions:
             return no_caption(record)
+        images: tuple[bytes, ...]
+        left_out: tuple[str, ...]
         if isinstance(record, ImageText):
             messages, images, left_out = _pretraining(record), (record.image,), ("id", "image")
         elif isinstance(record, Conversation):
