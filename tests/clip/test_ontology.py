@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eosin.clip.ontology import Node, build_ontology, read_ontology
+from eosin.errors import InputError
+
+TREE = {"TISSUE": {"name": "Tissue", "children": {"LUNG": {"name": "Lung", "children": {
+    "NSCLC": {"name": "Non-Small Cell Lung Cancer", "children": {"LUAD": {"name": "Lung Adenocarcinoma", "children": {}}}}}},
+    "SKIN": {"name": "Skin", "children": {}}}}}  # fmt: skip
+FLAT = [
+    {"code": "LUNG", "name": "Lung", "parent": None},
+    {"code": "NSCLC", "name": "Non-Small Cell Lung Cancer", "parent": "LUNG"},
+    {"code": "LUAD", "name": "Lung Adenocarcinoma", "parent": "NSCLC"},
+    {"code": "SKIN", "name": "Skin", "parent": None},
+]
+CSV = "\ufeffid,name,parents,synonyms\r\nLUNG,Lung,,\r\nNSCLC,Non-Small Cell Lung Cancer,LUNG,\r\n"
+CSV += 'LUAD,Lung Adenocarcinoma,NSCLC|LUNG,"pulmonary adenocarcinoma|adenocarcinoma, lung"\r\nSKIN,Skin,,\r\n'
+OBO = """format-version: 1.4
+
+[Term]
+id: LUNG
+name: Lung
+
+[Term]
+id: NSCLC
+name: Non-Small Cell Lung Cancer
+is_a: LUNG {source="x"} ! Lung
+
+[Term]
+id: LUAD
+name: Lung Adenocarcinoma
+synonym: "pulmonary adenocarcinoma" EXACT []
+is_a: NSCLC ! Non-Small Cell Lung Cancer
+
+[Term]
+id: OLD
+name: old one
+is_a: GONE
+is_obsolete: true
+
+[Term]
+id: SKIN
+name: Skin
+
+[Typedef]
+id: part_of
+name: part of
+"""
+
+
+def folder(path: Path, name: str, text: str) -> Path:
+    (path / name).write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("tree.json", json.dumps(TREE)), ("flat.json", json.dumps(FLAT)), ("mine.csv", CSV), ("doid.obo", OBO), ("d.obo", OBO.replace("\n", "\r\n"))],
+)
+def test_every_format_gives_the_same_kinds(tmp_path: Path, name: str, text: str) -> None:
+    found = read_ontology(folder(tmp_path, name, text))
+    luad, nsclc, lung, skin = (found.find(key) for key in ("LUAD", "non small-cell lung CANCER", "lung", "Skin"))
+    assert min(luad, nsclc, lung, skin) >= 0
+    assert found.related(luad, lung)
+    assert found.related(nsclc, luad)
+    assert found.related(skin, skin)
+    assert not found.related(luad, skin)
+    assert found.find("old one") == found.find("") == -1
+    assert found.chain(luad).startswith("Lung Adenocarcinoma, a kind of Non-Small Cell Lung Cancer, a kind of Lung")
+
+
+def test_the_longest_name_in_a_caption_wins_and_ids_are_no_names(tmp_path: Path) -> None:
+    found = read_ontology(folder(tmp_path, "mine.csv", CSV))
+    assert found.find_in("A lung adenocarcinoma, acinar growth.") == found.find("LUAD")
+    assert found.find_in("adenocarcinoma, lung: solid") == found.find("LUAD")
+    assert found.find_in("lung parenchyma") == found.find("LUNG")
+    assert found.find_in("an LUAD") == -1
+    assert found.find_in("") == -1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "id,name,parents\nA,a,B\n", "1 parents are no nodes, such as B"),
+        ("a.csv", "id,name,parents\nA,a,B\nB,b,A\n", "a kind of itself"),
+        ("a.csv", "id,name,parents\nA,a,\na,b,\n", "comes twice"),
+        ("a.csv", "code,name\nA,a\n", "no ontology that can be read"),
+        ("a.json", "[1]", "no ontology that can be read"),
+        ("a.json", "{", "no ontology that can be read"),
+        ("a.obo", "format-version: 1.4\n", "no disease"),
+        ("a.txt", "", "must hold one file"),
+    ],
+)
+def test_a_file_that_is_no_ontology_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_ontology(folder(tmp_path, name, text))
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=3), min_size=1, max_size=31))
+def test_ancestors_are_all_that_can_be_reached(links: list[list[int]]) -> None:
+    parents = [sorted({parent for parent in above if parent < number}) for number, above in enumerate(links)]
+    found = build_ontology(tuple(Node(f"n{number}", f"name {number}", tuple(f"n{p}" for p in above)) for number, above in enumerate(parents)), "x")
+    for number, above in enumerate(parents):
+        assert found.above[number] == set(above).union(*(found.above[parent] for parent in above))
