@@ -159,14 +159,14 @@ def clip_config(model_cfg: Mapping[str, Any], activation: str, ids: Ids) -> dict
     }
 
 
-_BLOCK = {
+BLOCK = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
     "attn.out_proj": "self_attn.out_proj",
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
-_PLAIN = {
+PLAIN = {
     "logit_scale": "logit_scale",
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
@@ -180,8 +180,8 @@ _PLAIN = {
     "ln_final.weight": "text_model.final_layer_norm.weight",
     "ln_final.bias": "text_model.final_layer_norm.bias",
 }
-_TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-_TOWERS = {"visual.transformer.resblocks.": "vision_model.encoder.layers.", "transformer.resblocks.": "text_model.encoder.layers."}
+TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+TOWERS = {"visual.transformer.resblocks.": "vision_model.encoder.layers.", "transformer.resblocks.": "text_model.encoder.layers."}
 
 
 def convert_weights(weights: Weights) -> dict[str, torch.Tensor]:
@@ -192,10 +192,10 @@ def convert_weights(weights: Weights) -> dict[str, torch.Tensor]:
     """
     converted: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
-        if name in _PLAIN:
-            converted[_PLAIN[name]] = weight.reshape(()) if name == "logit_scale" else weight
-        elif name in _TRANSPOSED:
-            converted[_TRANSPOSED[name]] = weight.T.contiguous()
+        if name in PLAIN:
+            converted[PLAIN[name]] = weight.reshape(()) if name == "logit_scale" else weight
+        elif name in TRANSPOSED:
+            converted[TRANSPOSED[name]] = weight.T.contiguous()
         else:
             converted.update(_convert_block(name, weight))
     return converted
@@ -203,7 +203,7 @@ def convert_weights(weights: Weights) -> dict[str, torch.Tensor]:
 
 def _convert_block(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
     """A weight of one residual block; the joint input projection becomes those of query, key and value."""
-    for old, new in _TOWERS.items():
+    for old, new in TOWERS.items():
         if name.startswith(old):
             number, inner = name.removeprefix(old).split(".", 1)
             if inner in ("attn.in_proj_weight", "attn.in_proj_bias"):
@@ -211,6 +211,6 @@ def _convert_block(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
                 parts = zip(("q_proj", "k_proj", "v_proj"), weight.chunk(3), strict=True)
                 return {f"{new}{number}.self_attn.{part}.{ending}": piece.contiguous() for part, piece in parts}
             module, ending = inner.rsplit(".", 1)
-            if module in _BLOCK:
-                return {f"{new}{number}.{_BLOCK[module]}.{ending}": weight}
+            if module in BLOCK:
+                return {f"{new}{number}.{BLOCK[module]}.{ending}": weight}
     raise Unsupported(f"the weight {name} has no place in a Hugging Face CLIPModel")
