@@ -27,6 +27,8 @@ CONFIG_FILE = "open_clip_config.json"
 # In the order in which open_clip itself looks for them.
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "pytorch_model.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+# A tower that is not open_clip's own is described by a config.json in a folder of this name beside open_clip_config.json.
+VISION_FOLDER, TEXT_FOLDER = "vision_tower", "text_tower"
 
 
 def read_open_clip_config(folder: str | Path) -> dict[str, Any]:
@@ -62,7 +64,45 @@ def weights_file(folder: str | Path) -> Path:
 def open_clip_fingerprint(folder: str | Path) -> str:
     """Of weights, config and tokenizer; needs no torch."""
     tokenizer = [Path(folder) / name for name in TOKENIZER_FILES if (Path(folder) / name).is_file()]
-    return fingerprint_of([Path(folder) / CONFIG_FILE, weights_file(folder), *tokenizer])
+    towers = [path for name in (VISION_FOLDER, TEXT_FOLDER) if (path := Path(folder) / name / "config.json").is_file()]
+    return fingerprint_of([Path(folder) / CONFIG_FILE, weights_file(folder), *tokenizer, *towers])
+
+
+def noted_activation(path: Path) -> str:
+    """The activation that Eosin notes in the weights files it writes: `gelu` or `quick_gelu`; empty where nothing is noted.
+
+    Raises:
+        ArtefactError: the file is damaged.
+    """
+    if path.suffix != ".safetensors":
+        return ""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str((file.metadata() or {}).get("activation", ""))
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{path} cannot be read as weights: {error}") from error
+
+
+def _check_noted(path: Path, model_cfg: dict[str, Any]) -> None:
+    """Refuse weights whose noted activation is not the architecture's: they would load without an error and give other features."""
+    noted = noted_activation(path)
+    said = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu"
+    if noted in ("gelu", "quick_gelu") and noted != said:
+        raise ArtefactError(f"{path} was trained with {noted}, and {CONFIG_FILE} beside it says {said}; set quick_gelu there to what is true")
+
+
+def _own_towers(folder: Path, model_cfg: dict[str, Any]) -> dict[str, Any]:
+    """What replaces the configs of towers that lie beside the model: open_clip and timm want absolute paths."""
+    found: dict[str, Any] = {}
+    vision, text = model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {})
+    if vision.get("timm_model_name") == VISION_FOLDER:
+        name = f"local-dir:{(folder / VISION_FOLDER).absolute()}"
+        found["vision_cfg"] = {**vision, "timm_model_name": name, "timm_model_pretrained": False}
+    if text.get("hf_model_name") == TEXT_FOLDER:
+        found["text_cfg"] = {**text, "hf_model_name": str((folder / TEXT_FOLDER).absolute()), "hf_model_pretrained": False}
+    return found
 
 
 @contextmanager
@@ -83,14 +123,14 @@ def build_open_clip(folder: str | Path) -> OpenClipModel:
         InputError: open_clip does not take the config.
         MissingDependency: open_clip is not installed.
     """
-    read_open_clip_config(folder)
+    towers = _own_towers(Path(folder), read_open_clip_config(folder)["model_cfg"])
     try:
         import open_clip
     except ImportError as error:
         raise MissingDependency("open_clip_torch", "clip") from error
     try:
         with _quiet():
-            model: OpenClipModel = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
+            model: OpenClipModel = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False, **towers)
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{Path(folder) / CONFIG_FILE}: open_clip cannot build this model: {error}") from error
     return model
@@ -104,6 +144,7 @@ def load_open_clip(folder: str | Path) -> OpenClipModel:
         InputError: see `build_open_clip`.
     """
     path = weights_file(folder)
+    _check_noted(path, read_open_clip_config(folder)["model_cfg"])
     model = build_open_clip(folder)
     import open_clip
     from safetensors import SafetensorError
