@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from eosin.artefacts.files import replacing
 from eosin.clip.config import ImageConfig
 from eosin.errors import ConfigError, EosinError
 from eosin.models.open_clip import CONFIG_FILE, OpenClipModel, build_open_clip
@@ -48,7 +49,8 @@ def write_open_clip_config(folder: Path, model_cfg: dict[str, Any], image: Image
     """`open_clip_config.json`, complete: open_clip takes nothing from its defaults that decides pixels."""
     preprocess = {"mean": image.mean, "std": image.std, "interpolation": image.interpolation, "resize_mode": image.resize}
     text = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}, indent=2)
-    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    with replacing(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def build_model(folder: Path, seed: int) -> OpenClipModel:

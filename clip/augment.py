@@ -45,20 +45,40 @@ class Draws:
     offset: Floats64
     brightness: Floats64
 
+    def part(self, rows: slice) -> Draws:
+        """What some images of the batch drew."""
+        return Draws(**{name: values[rows] for name, values in vars(self).items()})
 
-def draw(config: AugmentConfig, seed: int, epoch: int, indices: NDArray[np.int64]) -> Draws:
-    """All random numbers of a batch; row i depends on (seed, epoch, indices[i]) alone."""
+
+def draw(config: AugmentConfig, seed: int, epoch: int, indices: NDArray[np.int64], pixels: Floats64 | None = None) -> Draws:
+    """All random numbers of a batch; row i depends on (seed, epoch, indices[i]) alone.
+
+    Args:
+        config: the strengths.
+        seed: of the run.
+        epoch: counted from 0.
+        indices: [n] the records.
+        pixels: [n, 2] microns a pixel of the model's input if it shows all of the image, across and down; `config.mpp` is held against it.
+    """
     u = np.stack([generator(seed, epoch, int(index)).random(_DRAWS) for index in indices])
     signed = 2 * u[:, 6:] - 1
     stain, offset = _stain_jitter(config.stain * signed[:, :3], config.stain * _OFFSET_SHARE * signed[:, 3:6])
-    return Draws(u[:, 0], _crops(config, u[:, 1:6]), stain, offset, 1 + config.brightness * signed[:, 6])
+    return Draws(u[:, 0], _crops(config, u[:, 1:6], pixels), stain, offset, 1 + config.brightness * signed[:, 6])
 
 
-def _crops(config: AugmentConfig, u: Floats64) -> Floats64:
-    """Affine maps of a random resized crop after one of the square's symmetries; u is [n, 5]."""
-    area = config.crop_area + (1 - config.crop_area) * u[:, 0]
+def _crops(config: AugmentConfig, u: Floats64, pixels: Floats64 | None) -> Floats64:
+    """Affine maps of a random resized crop after one of the square's symmetries; u is [n, 5].
+
+    A crop of `m` microns a pixel is m / pixels of the image wide and high, and never more than all of it.
+    """
     ratio = config.crop_ratio ** (2 * u[:, 1] - 1)
-    size = np.minimum(np.sqrt(np.stack([area * ratio, area / ratio], axis=1)), 1.0)
+    if config.mpp and pixels is not None:
+        low, high = config.mpp
+        scale = low * (high / low) ** u[:, 0]
+        size = np.minimum(scale[:, None] / pixels * np.sqrt(np.stack([ratio, 1 / ratio], axis=1)), 1.0)
+    else:
+        area = config.crop_area + (1 - config.crop_area) * u[:, 0]
+        size = np.minimum(np.sqrt(np.stack([area * ratio, area / ratio], axis=1)), 1.0)
     centre = (1 - size) * (2 * u[:, 2:4] - 1)
     choices = _CHOICES[config.symmetries]
     symmetry = _SYMMETRIES[choices[np.floor(len(choices) * u[:, 4]).astype(int)]]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eosin.artefacts import ArtefactWriter, Plan
+from eosin.artefacts.files import SCRATCH
 from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
-from eosin.commands import add_engine, building_parser, engine_of, open_inputs, read_config
+from eosin.commands import Inputs, add_engine, building_parser, engine_of, open_inputs, read_config
 from eosin.config import settings_of
 from eosin.errors import ConfigError
 from eosin.progress import say, show
+
+if TYPE_CHECKING:
+    from eosin.clip.distributed import World
 
 _USAGE = """usage: eosin clip VERB RECIPE [KEY=VALUE ...] --out DIR
 
@@ -50,29 +55,48 @@ def _train(argv: list[str]) -> None:
     parser.add_argument(
         "--checkpoint-every", type=_at_least_one, default=100, metavar="STEPS", help="what a kill loses at most (default: 100)"
     )
+    parser.add_argument("--tensorboard", metavar="DIR", default="", help="write curves for TensorBoard there")
+    parser.add_argument("--wandb", metavar="PROJECT", default="", help="send curves to Weights & Biases (pip install wandb)")
     _add_device(parser)
     arguments = parser.parse_args(argv)
     config = read_config(ClipTrainConfig, arguments)
     if config is None:
         return
     inputs = open_inputs(config)
-    from eosin.clip.architecture import find_architecture
+    from eosin.clip.distributed import joined
 
-    model_cfg = find_architecture(config.architecture)
+    with joined(arguments.device) as world:
+        _train_in(world, config, inputs, arguments)
+
+
+def _train_in(world: World, config: ClipTrainConfig, inputs: Inputs, arguments: argparse.Namespace) -> None:
+    """One process of a run; the main one holds the artefact."""
+    from eosin.clip.starting import settle_architecture
+    from eosin.clip.train import Runtime, Sources, train_clip
+
+    init = inputs.artefacts["init"].path if "init" in inputs.artefacts else None
+    model_cfg = settle_architecture(config, inputs.folders, init)
+    sources = Sources(inputs.artefacts["data"], init, inputs.folders)
+    curves = (arguments.tensorboard, arguments.wandb)
+    runtime = Runtime(_threads(arguments), arguments.cache_mb << 20, arguments.checkpoint_every, arguments.device, world, *curves)
+    out = Path(arguments.out)
+    if not world.main:
+        world.wait()
+        if not (out / "manifest.json").is_file():
+            train_clip(config, model_cfg, sources, out / SCRATCH, runtime)
+        return
     facts = {"title": config.title, "format": "open_clip", "intended_use": _USE, "limits": _LIMITS}
     plan = Plan("clip_model", "clip train", {**settings_of(config), "architecture": model_cfg}, inputs.refs, facts=facts)
-    with ArtefactWriter(arguments.out, plan, overwrite=arguments.overwrite, paths=inputs.paths) as writer:
+    with ArtefactWriter(out, plan, overwrite=arguments.overwrite, paths=inputs.paths) as writer:
+        world.wait()
         if writer.finished:
-            say(f"clip train: already there in {arguments.out}")
+            say(f"clip train: already there in {out}")
             return
+        scratch = writer.scratch
         from eosin.clip.save import save_trained
-        from eosin.clip.train import Runtime, train_clip
 
-        runtime = Runtime(_threads(arguments), arguments.cache_mb << 20, arguments.checkpoint_every, arguments.device)
-        init = inputs.artefacts["init"].path if "init" in inputs.artefacts else None
-        trained = train_clip(config, model_cfg, inputs.artefacts["data"], writer.scratch, init, runtime)
-        writer.finish(save_trained(trained, writer))
-    say(f"clip train: model in {arguments.out}")
+        writer.finish(save_trained(train_clip(config, model_cfg, sources, scratch, runtime), writer))
+    say(f"clip train: model in {out}")
 
 
 _USE = "Research: zero-shot classification and retrieval of histology images, and the vision tower of an assistant. Not for diagnosis."

@@ -1,8 +1,8 @@
 """Diseases and their kinds: OncoTree, the Disease Ontology, or a table of one's own, read from a folder with one file.
 
-    .json   OncoTree's tree ({code: {name, children}}) or its flat list ([{code, name, parent}]), or [{id, name, parents, synonyms}]
-    .obo    OBO 1.2 and 1.4: id, name, synonym, is_a of every [Term] that is not obsolete
-    .csv    columns id, name, parents and, if wanted, synonyms; several parents or synonyms are joined by |
+.json   OncoTree's tree ({code: {name, children}}) or its flat list ([{code, name, parent}]), or [{id, name, parents, synonyms}]
+.obo    OBO 1.2 and 1.4: id, name, synonym, is_a of every [Term] that is not obsolete
+.csv    columns id, name, parents and, if wanted, synonyms; several parents or synonyms are joined by |
 """
 
 from __future__ import annotations

@@ -1,206 +1,252 @@
-"""Training pairs: images decoded once and kept small in memory, captions by number, and the records that could not be used.
+"""Training pairs: captions by number, who belongs to whom, and the records that could not be used.
 
-Images are kept a quarter larger than the model's input, so that a crop still has pixels to be cut from. Those beyond the memory
-budget are decoded again in every epoch; what a batch holds does not depend on the budget.
+Every image is decoded once before training, so that all that cannot be used is known, and counted, before the first step. What is found
+is kept beside the checkpoints: a run that goes on does not look again. Memory holds some numbers a record (about 250 bytes with its
+caption's key), never texts or pixels beyond the budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from eosin.artefacts import Artefact, RecordTable
+from eosin.artefacts.files import replacing
+from eosin.artefacts.table import row_groups
+from eosin.clip.image_store import ImageStore, Pixels, Reading, decode_small, room_for
+from eosin.clip.text_store import TextStore, TextStoreWriter, text_key
 from eosin.errors import ConfigError, ImageError, InputError
-from eosin.images import decode_image
+from eosin.images import image_size
 from eosin.progress import bar
-from eosin.records import ImageText, Reject
+from eosin.records import REJECT_SCHEMA, ImageText, Reject
 
-Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
-Resize = Literal["squash", "shortest"]
 
-_SOURCE_SCALE = 1.25
 _CHUNK = 256
-_COLUMNS = ("id", "source", "licence", "group", "split", "image", "captions", "extra")
+_COLUMNS = ("id", "source", "licence", "group", "split", "mpp", "image", "captions", "extra")
 
 
 @dataclass(frozen=True)
-class Captions:
-    """The captions of the usable records.
+class Index:
+    """Usable records by number, as plain arrays.
 
     Attributes:
-        texts: every distinct caption, in order of first use.
-        held: int64 [records, most]: numbers of each record's captions, filled up with -1.
-        counts: int64 [records]: how many it has.
+        rows: int64 [records]: place of each in the split.
+        starts: int64 [records + 1]: where its captions begin in `held`.
+        held: int64: numbers of all captions, record after record.
+        hard_starts: int64 [records + 1]: likewise of `hard`.
+        hard: int64: numbers of hard captions.
+        groups: int64 [records]: key of its group.
         labels: int64 [records]: number of `extra["label"]`, -1 where there is none.
+        nodes: int64 [records]: its disease in the ontology, -1 for none.
+        microns: float64 [records, 2]: width and height of what is seen of the image, NaN where the scale is unknown.
     """
 
-    texts: tuple[str, ...]
+    rows: Ints
+    starts: Ints
     held: Ints
-    counts: Ints
+    hard_starts: Ints
+    hard: Ints
+    groups: Ints
     labels: Ints
+    nodes: Ints
+    microns: NDArray[np.float64]
 
-    def drawn(self, records: Ints, u: NDArray[np.float64]) -> Ints:
-        """One caption's number a record, by uniform numbers `u` in [0, 1)."""
-        return self.held[records, (u * self.counts[records]).astype(np.int64)]
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def drawn(self, records: Ints, u: NDArray[np.float64], each: int = 1) -> Ints:
+        """`each` captions' numbers a record, by uniform numbers `u` in [0, 1): the one u falls on, and those that follow. [n, each]."""
+        counts = self.starts[records + 1] - self.starts[records]
+        first = (u * counts).astype(np.int64)
+        places = (first[:, None] + np.arange(each)) % counts[:, None]
+        return self.held[self.starts[records][:, None] + places]
+
+    def held_by(self, records: Ints) -> Ints:
+        """[n, most] numbers of all captions of each record, filled up with -1."""
+        return _padded(self.held, self.starts, records, -1)
+
+    def hard_of(self, records: Ints, each: int) -> Ints:
+        """[n, each] numbers of the first hard captions of each record, filled up with -1."""
+        found = np.full((len(records), each), -1, dtype=np.int64)
+        padded = _padded(self.hard, self.hard_starts, records, -1)[:, :each]
+        found[:, : padded.shape[1]] = padded
+        return found
+
+
+def _padded(values: Ints, starts: Ints, records: Ints, fill: int) -> Ints:
+    counts = starts[records + 1] - starts[records]
+    columns = np.arange(max(int(counts.max(initial=0)), 1))
+    inside = columns < counts[:, None]
+    places = np.where(inside, starts[records][:, None] + columns, 0)
+    return np.where(inside, values[places] if len(values) else -1, fill)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is trained on: `len(captions.counts)` usable records of `seen`, and why the others were not."""
+    """What is trained on: `len(index)` usable records of `seen`, and why the others were not.
 
+    Attributes:
+        blocks: int64: number of the first record of each row group, the unit of reading.
+    """
+
+    index: Index
+    texts: TextStore
     images: ImageStore
-    captions: Captions
+    blocks: Ints
     rejects: tuple[Reject, ...]
     seen: int
 
     def __len__(self) -> int:
-        return len(self.captions.counts)
+        return len(self.index)
 
 
-def source_side(image_size: int) -> int:
-    """The side in which training images are kept."""
-    return round(_SOURCE_SCALE * image_size)
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a record beyond image and captions.
 
-
-def fit(pixels: Pixels, side: int, resize: Resize) -> Pixels:
-    """An image as uint8 [3, side, side]: all of it (`squash`), or its middle square (`shortest`), as the model will see it."""
-    height, width = pixels.shape[:2]
-    box: tuple[float, float, float, float] = (0, 0, width, height)
-    if resize == "shortest" and height != width:
-        edge = min(height, width)
-        left, top = (width - edge) / 2, (height - edge) / 2
-        box = (left, top, left + edge, top + edge)
-    small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box)
-    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
-
-
-class ImageStore:
-    """Decoded images by number.
-
-    Args:
-        table: the records.
-        side: of the kept images.
-        resize: see `fit`.
-        budget: bytes of memory for them.
+    Attributes:
+        scale: it must tell its microns a pixel.
+        node: finds its disease.
     """
 
-    def __init__(self, table: RecordTable[ImageText], side: int, resize: Resize, budget: int) -> None:
-        self._table, self._side, self._resize = table, side, resize
-        capacity = min(len(table), budget // (3 * side * side))
-        self._kept = np.empty((capacity, 3, side, side), dtype=np.uint8)
-        self._rows: list[int] = []
+    scale: bool = False
+    node: Callable[[ImageText], int] | None = None
+
+
+class _IndexBuilder:
+    """Takes usable records as they come."""
+
+    def __init__(self, texts: TextStoreWriter) -> None:
+        self._texts = texts
+        self._labels: dict[str, int] = {}
+        self._columns = {item.name: array("q") for item in fields(Index) if item.name != "microns"}
+        self._columns["starts"].append(0)
+        self._columns["hard_starts"].append(0)
+        self._microns = array("d")
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._columns["rows"])
 
-    @property
-    def kept(self) -> int:
-        """How many need no decoding any more."""
-        return min(len(self._rows), len(self._kept))
+    def add(self, row: int, record: ImageText, captions: Sequence[str], node: int, microns: tuple[float, float]) -> None:
+        """The next usable record."""
+        columns = self._columns
+        columns["rows"].append(row)
+        columns["held"].extend(self._texts.number(caption) for caption in dict.fromkeys(captions))
+        columns["starts"].append(len(columns["held"]))
+        hard = record.extra.get("hard_captions") or ()
+        columns["hard"].extend(self._texts.number(str(caption)) for caption in ([hard] if isinstance(hard, str) else hard))
+        columns["hard_starts"].append(len(columns["hard"]))
+        # A key of 63 bits: no table of groups, however many there are.
+        columns["groups"].append(text_key(f"{record.source}\n{record.group}") >> 1)
+        label = record.extra.get("label")
+        columns["labels"].append(-1 if label is None else self._labels.setdefault(str(label), len(self._labels)))
+        columns["nodes"].append(node)
+        self._microns.extend(microns)
 
-    def decode(self, data: bytes) -> Pixels:
-        """uint8 [3, side, side].
-
-        Raises:
-            ImageError: the image is refused.
-        """
-        return fit(decode_image(data, at_least=self._side), self._side, self._resize)
-
-    def add(self, row: int, image: Pixels) -> None:
-        """The next image, which lies in `row` of the table."""
-        if len(self._rows) < len(self._kept):
-            self._kept[len(self._rows)] = image
-        self._rows.append(row)
-
-    def batch(self, numbers: Ints) -> Pixels:
-        """uint8 [n, 3, side, side]."""
-        inside = numbers < self.kept
-        if inside.all():
-            return np.asarray(self._kept[numbers])
-        images = np.empty((len(numbers), 3, self._side, self._side), dtype=np.uint8)
-        images[inside] = self._kept[numbers[inside]]
-        for place in np.flatnonzero(~inside):
-            images[place] = self.decode(self._table[self._rows[numbers[place]]].image)
-        return images
-
-
-class _CaptionBook:
-    """Numbers captions and labels as they come."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._labels: dict[str, int] = {}
-        self._held: list[list[int]] = []
-        self._label_of: list[int] = []
-
-    def add(self, captions: Sequence[str], label: object) -> None:
-        """The captions and the label of the next usable record."""
-        self._held.append([self._numbers.setdefault(caption, len(self._numbers)) for caption in dict.fromkeys(captions)])
-        self._label_of.append(-1 if label is None else self._labels.setdefault(str(label), len(self._labels)))
-
-    def close(self) -> Captions:
+    def close(self) -> Index:
         """All of them as arrays."""
-        held = np.full((len(self._held), max(map(len, self._held), default=1)), -1, dtype=np.int64)
-        for row, numbers in enumerate(self._held):
-            held[row, : len(numbers)] = numbers
-        counts = np.array([len(numbers) for numbers in self._held], dtype=np.int64)
-        return Captions(tuple(self._numbers), held, counts, np.array(self._label_of, dtype=np.int64))
+        arrays = {name: np.array(column, dtype=np.int64) for name, column in self._columns.items()}
+        return Index(**arrays, microns=np.array(self._microns).reshape(-1, 2))
 
 
-def load_pairs(artefact: Artefact, side: int, resize: Resize, budget: int, threads: int) -> Pairs:
-    """Read the split `train` once: every image is decoded, so that all that cannot be used is known before training.
+def load_pairs(artefact: Artefact, reading: Reading, folder: Path, wanted: Wanted | None = None) -> Pairs:
+    """The split `train`, from what an earlier run found in `folder`, else read once.
 
     Args:
         artefact: of kind image_text.
-        side: of the kept images, in pixels.
-        resize: see `fit`.
-        budget: bytes of memory for decoded images.
-        threads: that decode.
+        reading: of images.
+        folder: where texts, index and rejects are kept.
+        wanted: what a record must tell.
 
     Raises:
         InputError: fewer than two records can be used.
+        ArtefactError: a shard is missing or damaged.
     """
-    table = RecordTable(artefact, ImageText, "train", _COLUMNS)
-    store, book, rejects = ImageStore(table, side, resize, budget), _CaptionBook(), []
-    numbered = enumerate(artefact.records(ImageText, "train", _COLUMNS))
-    with ThreadPoolExecutor(threads) as pool, bar("images", len(table)) as moving:
-        while chunk := list(islice(numbered, _CHUNK)):
-            for (row, record), image in zip(chunk, pool.map(lambda item: _try_decode(store, item[1].image), chunk), strict=True):
-                captions = [caption.strip() for caption in record.captions if caption.strip()]
-                if isinstance(image, ImageError):
-                    rejects.append(Reject(record.id, image.reason, image.message))
-                elif not captions:
-                    rejects.append(Reject(record.id, "no_caption", "the record has no caption, or only blank ones"))
-                else:
-                    store.add(row, image)
-                    book.add(captions, record.extra.get("label"))
-            moving.advance(len(chunk))
-    if len(store) < 2:
+    groups = row_groups(artefact, "train")
+    table = RecordTable(artefact, ImageText, "train", _COLUMNS, _cached_groups(groups.rows, len(groups.starts), reading))
+    first = None
+    if not (folder / "index.npz").is_file():
+        first = _look_at_all(artefact, groups.rows, reading, folder, wanted or Wanted())
+    with np.load(folder / "index.npz") as saved:
+        index = Index(**saved)
+    rejects = tuple(Reject(row["key"], row["reason"], row["message"]) for row in pq.read_table(folder / "rejects.parquet").to_pylist())
+    if len(index) < 2:
         reasons = ", ".join(sorted({reject.reason for reject in rejects}))
-        raise InputError(f"{artefact.path}: {len(store)} of {len(table)} train records can be used ({reasons}); at least 2 are needed")
-    return Pairs(store, book.close(), tuple(rejects), len(table))
+        raise InputError(f"{artefact.path}: {len(index)} of {groups.rows} train records can be used ({reasons}); at least 2 are needed")
+    images = ImageStore(table, index.rows, reading, first)
+    blocks = np.unique(np.searchsorted(index.rows, np.array(groups.starts)))
+    return Pairs(index, TextStore(folder / "texts.bin"), images, blocks[blocks < len(index)], rejects, groups.rows)
 
 
-def _try_decode(store: ImageStore, data: bytes) -> Pixels | ImageError:
+def _cached_groups(rows: int, groups: int, reading: Reading) -> int:
+    """Row groups that hold a window, and those that the threads are about to need."""
+    return min(groups, -(-reading.window * groups // max(rows, 1)) + 2 * reading.threads + 2)
+
+
+def _look_at_all(artefact: Artefact, rows: int, reading: Reading, folder: Path, wanted: Wanted) -> tuple[Pixels, int]:
+    """Decode every image once; writes texts, rejects and, last, the index. Gives the images that fit into the budget, and their number."""
+    kept = room_for(rows, reading)
+    rejects: list[Reject] = []
+    numbered = enumerate(artefact.records(ImageText, "train", _COLUMNS))
+    with TextStoreWriter(folder / "texts.bin") as texts, ThreadPoolExecutor(reading.threads) as pool, bar("images", rows) as moving:
+        builder = _IndexBuilder(texts)
+        while chunk := list(islice(numbered, _CHUNK)):
+            for (row, record), looked in zip(chunk, pool.map(lambda item: _look(item[1], reading, wanted), chunk), strict=True):
+                if isinstance(looked, Reject):
+                    rejects.append(looked)
+                    continue
+                image, captions, microns = looked
+                if len(builder) < len(kept):
+                    kept[len(builder)] = image
+                builder.add(row, record, captions, wanted.node(record) if wanted.node else -1, microns)
+            moving.advance(len(chunk))
+    write_rejects(folder / "rejects.parquet", rejects)
+    with replacing(folder / "index.npz") as temporary, temporary.open("wb") as handle:
+        np.savez(handle, **vars(builder.close()))
+    return kept, min(len(builder), len(kept))
+
+
+def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, list[str], tuple[float, float]] | Reject:
+    """A record's small image, captions, and microns; or why it cannot be used."""
+    captions = [caption.strip() for caption in record.captions if caption.strip()]
     try:
-        return store.decode(data)
+        image = decode_small(record.image, reading)
     except ImageError as error:
-        return error
+        return Reject(record.id, error.reason, error.message)
+    if not captions:
+        return Reject(record.id, "no_caption", "the record has no caption, or only blank ones")
+    if not wanted.scale:
+        return image, captions, (np.nan, np.nan)
+    if record.mpp is None or not record.mpp > 0:
+        return Reject(record.id, "no_scale", "augment.mpp asks for a scale in microns, and the record does not tell its microns a pixel")
+    width, height = image_size(record.image)
+    if reading.resize == "shortest":
+        width = height = min(width, height)
+    return image, captions, (width * record.mpp, height * record.mpp)
 
 
-def check_labels(captions: Captions) -> None:
-    """Refuse the objective's `same_caption_or_label` where no record tells its label.
+def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+    """Rejects as Parquet."""
+    rows = [{"task": "train", "key": reject.key, "reason": reject.reason, "message": reject.message} for reject in rejects]
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=REJECT_SCHEMA), temporary)
+
+
+def check_labels(index: Index) -> None:
+    """Refuse `positives: same_caption_or_label` where no record tells its label.
 
     Raises:
         ConfigError: as said.
     """
-    if (captions.labels < 0).all():
+    if (index.labels < 0).all():
         raise ConfigError("positives is same_caption_or_label, but no record has a label in its extra column; use same_caption or pair")

@@ -7,8 +7,8 @@ load. `<pad>` is 0 and `<end>` has the highest id, so that open_clip's pooling (
 
 from __future__ import annotations
 
-import json
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from eosin.clip.config import TokenizerConfig
 from eosin.errors import ConfigError, InputError
-from eosin.models.open_clip import TOKENIZER_FILES, tokenizer_of
+from eosin.models.open_clip import TEXT_FOLDER, TOKENIZER_FILES, tokenizer_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -70,7 +70,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
 
 
 def settle_tokenizer(
-    config: TokenizerConfig, texts: Sequence[str], model_cfg: dict[str, Any], folder: Path, init: Path | None
+    config: TokenizerConfig, texts: Sequence[str], model_cfg: dict[str, Any], folder: Path, source: Path | None
 ) -> dict[str, Any]:
     """Put the tokenizer's files into `folder` and fit the text tower to it.
 
@@ -79,7 +79,7 @@ def settle_tokenizer(
         texts: the captions.
         model_cfg: the architecture; its `text_cfg.vocab_size` is the most a trained tokenizer may have.
         folder: of the model.
-        init: the model that training starts from.
+        source: the folder whose tokenizer is carried over: the model that training starts from, or the text tower's.
 
     Returns:
         The architecture with `vocab_size`, `eos_id`, `pad_id` and `hf_tokenizer_name` as the tokenizer has them.
@@ -89,30 +89,48 @@ def settle_tokenizer(
         InputError: the model to start from has no tokenizer files.
     """
     text_cfg = dict(model_cfg["text_cfg"])
+    if text_cfg.get("hf_model_name") == TEXT_FOLDER:
+        # A text tower of transformers reads no other tokens than its own.
+        _copy_tokenizer(source or folder, folder)
+        return {**model_cfg, "text_cfg": {**text_cfg, "hf_tokenizer_name": TOKENIZER_NAME}}
     if config.kind == "open_clip":
         if text_cfg.get("vocab_size", OPEN_CLIP_VOCABULARY) != OPEN_CLIP_VOCABULARY:
             raise ConfigError(f"open_clip's tokenizer has {OPEN_CLIP_VOCABULARY} tokens; text_cfg.vocab_size is {text_cfg['vocab_size']}")
         return model_cfg
     if config.kind == "init":
-        _copy_tokenizer(init or folder, folder)
+        _copy_tokenizer(source or folder, folder)
     else:
         vocabulary = int(text_cfg.get("vocab_size", OPEN_CLIP_VOCABULARY))
         save_tokenizer(train_tokenizer(texts, vocabulary, lowercase=config.lowercase), folder, int(text_cfg.get("context_length", 77)))
-    file = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    added = {token["content"]: token["id"] for token in file["added_tokens"]}
-    vocabulary = added[END] + 1
-    return {
-        **model_cfg,
-        "text_cfg": {**text_cfg, "vocab_size": vocabulary, "eos_id": added[END], "pad_id": added[PAD], "hf_tokenizer_name": TOKENIZER_NAME},
-    }
+    return {**model_cfg, "text_cfg": {**text_cfg, **_ids_of(folder), "hf_tokenizer_name": TOKENIZER_NAME}}
+
+
+def _ids_of(folder: Path) -> dict[str, int]:
+    """`vocab_size`, `eos_id` and `pad_id` of the folder's tokenizer."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"{folder}: its tokenizer has no end token, where open_clip's text tower pools; use another tokenizer.kind")
+    return {"vocab_size": len(tokenizer), "eos_id": int(tokenizer.eos_token_id), "pad_id": int(tokenizer.pad_token_id or 0)}
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:
-    if not (source / "tokenizer.json").is_file():
+    """The files as they are where there is a `tokenizer.json`, else what transformers makes of a vocabulary."""
+    if (source / "tokenizer.json").is_file():
+        for name in TOKENIZER_FILES:
+            if (source / name).is_file():
+                (folder / name).write_bytes((source / name).read_bytes())
+        return
+    from transformers import AutoTokenizer
+
+    if not any((source / name).is_file() for name in ("vocab.txt", "vocab.json", "tokenizer.model", "sentencepiece.bpe.model")):
         raise InputError(f"{source} has no tokenizer.json to carry over; use tokenizer.kind=open_clip or train")
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            (folder / name).write_bytes((source / name).read_bytes())
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(source), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: its tokenizer cannot be read: {error}") from error
+    tokenizer.save_pretrained(str(folder))
 
 
 def same_tokenizer(first: Path, second: Path) -> bool:
@@ -129,14 +147,27 @@ def tokenise(folder: Path, texts: Sequence[str], context: int) -> tuple[NDArray[
     Returns:
         int64 [texts, context], and which of them were cut because they are longer.
     """
-    tokenizer: Any = tokenizer_of(folder)
-    with _no_length_warnings():
-        if hasattr(tokenizer, "tokenizer"):
-            lengths = [len(ids) for ids in tokenizer.tokenizer([tokenizer.clean_fn(text) for text in texts]).input_ids]
-        else:
-            lengths = [len(tokenizer.encode(text)) + 2 for text in texts]
-    ids: NDArray[np.int64] = tokenizer(list(texts)).numpy()
-    return ids, np.array(lengths) > context
+    return Tokeniser(folder, context)(texts)
+
+
+class Tokeniser:
+    """The folder's tokenizer, loaded once; may be asked from several threads."""
+
+    def __init__(self, folder: Path, context: int) -> None:
+        self._tokenizer: Any = tokenizer_of(folder)
+        self._context = context
+        self._lock = threading.Lock()
+
+    def __call__(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """See `tokenise`."""
+        tokenizer = self._tokenizer
+        with self._lock, _no_length_warnings():
+            if hasattr(tokenizer, "tokenizer"):
+                lengths = [len(ids) for ids in tokenizer.tokenizer([tokenizer.clean_fn(text) for text in texts]).input_ids]
+            else:
+                lengths = [len(tokenizer.encode(text)) + 2 for text in texts]
+            ids: NDArray[np.int64] = tokenizer(list(texts)).numpy()
+        return ids, np.array(lengths) > self._context
 
 
 @contextmanager

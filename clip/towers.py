@@ -18,6 +18,13 @@ def pools_at_highest_id(model: OpenClipModel) -> bool:
     return type(model) is CLIP and model.attn_mask is not None and model.text_pool_type == "argmax"
 
 
+def reads_mask(model: OpenClipModel) -> bool:
+    """Whether the text tower is one of transformers', whose attention leaves padding out."""
+    from open_clip.hf_model import HFTextEncoder
+
+    return isinstance(getattr(model, "text", None), HFTextEncoder)
+
+
 def encode_texts(model: OpenClipModel, tokens: torch.Tensor, length: int) -> torch.Tensor:
     """`model.encode_text(tokens)` where no text is longer than `length` tokens, end token included.
 
@@ -31,6 +38,8 @@ def encode_texts(model: OpenClipModel, tokens: torch.Tensor, length: int) -> tor
     Returns:
         [n, embed_dim], not normalised.
     """
+    if reads_mask(model):
+        tokens = tokens[:, :length]
     if not pools_at_highest_id(model) or length >= tokens.shape[1]:
         features: torch.Tensor = model.encode_text(tokens)
         return features

@@ -1,4 +1,4 @@
-"""Contrastive training of an open_clip model (Radford et al. 2021) on image-text pairs.
+"""Training of an open_clip model on image-text pairs (Radford et al. 2021, and the objectives of `eosin.clip.objective`).
 
 Everything random depends on (seed, epoch, index) or (seed, step), so a run that was killed and goes on from its checkpoint ends
 with the weights of an undisturbed one, bit for bit, on the same device with the same number of threads; a checkpoint keeps its
@@ -9,33 +9,39 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from eosin.artefacts import Artefact
 from eosin.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, threads_of
+from eosin.clip.adapters import adapt
 from eosin.clip.architecture import build_model, check_activation, write_open_clip_config
-from eosin.clip.augment import apply, draw, normalise
-from eosin.clip.config import ClipTrainConfig
-from eosin.clip.objective import contrastive_loss, positive_pairs
-from eosin.clip.pairs import Pairs, check_labels, load_pairs, source_side
-from eosin.clip.schedule import build_optimiser, learning_rate
-from eosin.clip.tokens import same_tokenizer, settle_tokenizer, tokenise
-from eosin.clip.towers import encode_texts, pack_attention, pools_at_highest_id
-from eosin.errors import ConfigError, EosinError
+from eosin.clip.batches import Batch, Batches
+from eosin.clip.config import ClipTrainConfig, TowerConfig
+from eosin.clip.diseases import Diseases, count_diseases, node_finder
+from eosin.clip.distributed import World
+from eosin.clip.foreign_towers import load_towers, place_towers
+from eosin.clip.image_store import Reading, source_side
+from eosin.clip.layers import lock
+from eosin.clip.monitor import Monitor
+from eosin.clip.ontology import read_ontology
+from eosin.clip.pairs import Pairs, Wanted, check_labels, load_pairs
+from eosin.clip.schedule import build_optimiser, learning_rate, set_rate
+from eosin.clip.starting import load_start
+from eosin.clip.step import Stepper
+from eosin.clip.token_table import TokenTable, build_token_table
+from eosin.clip.tokens import Tokeniser, settle_tokenizer
+from eosin.clip.towers import pack_attention, pools_at_highest_id
+from eosin.clip.track import Tracker
+from eosin.errors import ConfigError
 from eosin.models.embedding import pick_device
-from eosin.models.open_clip import OpenClipModel, load_open_clip
+from eosin.models.open_clip import CONFIG_FILE, OpenClipModel, read_open_clip_config
 from eosin.progress import bar, say
-from eosin.seeds import generator
 
 if TYPE_CHECKING:
     import torch
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,21 +53,27 @@ class Runtime:
         cache_bytes: memory for decoded images.
         checkpoint_every: steps.
         device: `auto` takes a GPU where there is one.
+        world: the processes that share the run.
+        tensorboard: folder of event files, or empty.
+        wandb: project of Weights & Biases, or empty.
     """
 
     threads: int = 2
     cache_bytes: int = 1 << 30
     checkpoint_every: int = 100
     device: str = "auto"
+    world: World = field(default_factory=World)
+    tensorboard: str = ""
+    wandb: str = ""
 
 
 @dataclass(frozen=True)
-class Texts:
-    """The captions as tokens: ids int64 [captions, context], lengths int64 [captions], and how many were cut."""
+class Sources:
+    """What a run reads: the image_text artefact, the clip_model it starts from, and its plain folders by name."""
 
-    ids: Ints
-    lengths: Ints
-    truncated: int
+    data: Artefact
+    init: Path | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,29 +83,29 @@ class Run:
     config: ClipTrainConfig
     runtime: Runtime
     pairs: Pairs
-    texts: Texts
+    tokens: TokenTable
+    batches: Batches
     model: OpenClipModel
+    adapters: Any | None
+    stepper: Stepper
     optimiser: torch.optim.Optimizer
+    monitor: Monitor | None
     size: int
     device: torch.device
     threads: int
     step: int = 0
     metrics: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def batch_size(self) -> int:
-        """As configured, or all records where there are fewer."""
-        return min(self.config.batch_size, len(self.pairs))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches only."""
-        return len(self.pairs) // self.batch_size
+    measured: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
         """Of the whole run."""
-        return self.config.epochs * self.steps_per_epoch
+        return self.config.epochs * self.batches.per_epoch
+
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The first of the best measurements."""
+        return max(self.measured, key=lambda line: line[self.config.monitor.metric], default=None)
 
 
 @dataclass(frozen=True)
@@ -105,18 +117,15 @@ class Trained:
     facts: dict[str, Any]
 
 
-def train_clip(
-    config: ClipTrainConfig, model_cfg: dict[str, Any], data: Artefact, scratch: Path, init: Path | None, runtime: Runtime
-) -> Trained:
+def train_clip(config: ClipTrainConfig, model_cfg: dict[str, Any], sources: Sources, scratch: Path, runtime: Runtime) -> Trained:
     """Train; goes on from the checkpoint in `scratch` where there is one.
 
     Args:
         config: the recipe.
         model_cfg: the architecture.
-        data: an image_text artefact.
-        scratch: for checkpoints and, in `scratch/model`, config and tokenizer of the model.
-        init: folder of the open_clip model to start from.
-        runtime: threads, memory, device.
+        sources: data and models.
+        scratch: for checkpoints, what was found in the data and, in `scratch/model`, config and tokenizer of the model.
+        runtime: threads, memory, device, processes.
 
     Raises:
         ConfigError: the parts of the recipe do not fit each other, or the loss is no number any more.
@@ -125,32 +134,53 @@ def train_clip(
     """
     import torch
 
-    folder = scratch / "model"
-    folder.mkdir(exist_ok=True)
     checkpoint = load_checkpoint(scratch / "checkpoint.pt")
     threads = threads_of(checkpoint, runtime.threads)
     torch.set_num_threads(threads)
     size = _square(model_cfg)
-    pairs = load_pairs(data, source_side(size), config.image.resize, runtime.cache_bytes, runtime.threads)
-    if config.positives == "same_caption_or_label":
-        check_labels(pairs.captions)
-    model_cfg = settle_tokenizer(config.tokenizer, pairs.captions.texts, model_cfg, folder, init)
-    write_open_clip_config(folder, model_cfg, config.image)
-    model = build_model(folder, config.seed)
-    texts, end_id = _tokens(folder, pairs, model, model_cfg)
-    facts = {
-        "activation": check_activation(model, model_cfg),
-        "end_token_id": end_id,
-        "started_from": _start_from(init, folder, model),
-    }
-    device = pick_device(runtime.device)
-    model.to(device)
-    pack_attention(model)
-    run = Run(config, runtime, pairs, texts, model, build_optimiser(model, config.optimiser), size, device, threads)
+    diseases = Diseases(read_ontology(sources.folders["ontology"])) if "ontology" in sources.folders else None
+    if not runtime.world.main:
+        runtime.world.wait()
+    reading = Reading(source_side(size), config.image.resize, runtime.cache_bytes, runtime.threads, config.shuffle_window)
+    pairs, model_cfg = _prepare(config, model_cfg, sources, scratch, reading, diseases)
+    model, facts = _build(config, model_cfg, sources, scratch / "model")
+    tokens = build_token_table(scratch, pairs.texts, model_cfg, pools_at_highest=pools_at_highest_id(model))
+    if runtime.world.main:
+        runtime.world.wait()
+    if diseases is not None:
+        facts["ontology"] = count_diseases(pairs.index.nodes)
+    facts["end_token_id"] = tokens.end
+    run = _set_up(config, _Prepared(pairs, tokens, model, size, diseases), sources.data, scratch, runtime)
+    run.threads = threads
     if checkpoint:
         _go_on_from(run, checkpoint)
-    _loop(run, scratch / "checkpoint.pt")
+    _loop(run, scratch)
     return Trained(run, model_cfg, facts)
+
+
+def _prepare(
+    config: ClipTrainConfig,
+    model_cfg: dict[str, Any],
+    sources: Sources,
+    scratch: Path,
+    reading: Reading,
+    diseases: Diseases | None,
+) -> tuple[Pairs, dict[str, Any]]:
+    """The records, and the architecture with its tokenizer, from an earlier attempt where there was one."""
+    finder = node_finder(diseases.ontology, config.disease) if diseases is not None else None
+    pairs = load_pairs(sources.data, reading, scratch, Wanted(bool(config.augment.mpp), finder))
+    if config.positives == "same_caption_or_label":
+        check_labels(pairs.index)
+    if diseases is None and (config.positives == "same_disease" or "hypernyms" in config.objective.spare):
+        raise ConfigError("positives: same_disease and objective.spare: hypernyms need an ontology; add ontology=FOLDER")
+    folder = scratch / "model"
+    folder.mkdir(exist_ok=True)
+    if not (folder / CONFIG_FILE).is_file():
+        start = sources.init or sources.folders.get("start")
+        place_towers(sources.folders, start, folder)
+        settled = settle_tokenizer(config.tokenizer, pairs.texts, model_cfg, folder, sources.folders.get("text_folder") or start)
+        write_open_clip_config(folder, settled, config.image)
+    return pairs, dict(read_open_clip_config(folder)["model_cfg"])
 
 
 def _square(model_cfg: dict[str, Any]) -> int:
@@ -158,125 +188,138 @@ def _square(model_cfg: dict[str, Any]) -> int:
     sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
     if len(set(sides)) != 1:
         raise ConfigError(f"vision_cfg.image_size is {size}; training needs a square")
-    if "multimodal_cfg" in model_cfg:
-        raise ConfigError(
-            "this architecture has a captioning decoder (CoCa), which the contrastive objective does not train; use a plain CLIP"
-        )
     return int(sides[0])
 
 
-def _tokens(folder: Path, pairs: Pairs, model: OpenClipModel, model_cfg: dict[str, Any]) -> tuple[Texts, int]:
-    """The captions' tokens and the end token's id, which every text must hold where the model pools."""
-    context = int(model_cfg["text_cfg"].get("context_length", 77))
-    ids, cut = tokenise(folder, pairs.captions.texts, context)
-    end_id = int(model_cfg["text_cfg"].get("eos_id", ids.max()))
-    places = (ids == end_id).argmax(axis=1)
-    wrong = np.flatnonzero(ids[np.arange(len(ids)), places] != end_id)
-    if pools_at_highest_id(model):
-        wrong = np.flatnonzero(ids.argmax(axis=1) != places) if not wrong.size else wrong
-    if wrong.size:
-        raise EosinError(
-            f"the end token {end_id} is not where the model pools, in {wrong.size} captions such as {pairs.captions.texts[wrong[0]]!r}"
-        )
-    return Texts(ids, places + 1, int(cut.sum())), end_id
+def _build(config: ClipTrainConfig, model_cfg: dict[str, Any], sources: Sources, folder: Path) -> tuple[OpenClipModel, dict[str, Any]]:
+    """The model with the weights it starts from, and what the manifest tells about both."""
+    model = build_model(folder, config.seed)
+    said = [load_start(config, sources.folders, sources.init, folder, model), *load_towers(model, sources.folders)]
+    if len(said) > 1:
+        said = [line for line in said if line != "random weights"]
+    return model, {"activation": check_activation(model, model_cfg), "started_from": ", ".join(said)}
 
 
-def _start_from(init: Path | None, folder: Path, model: OpenClipModel) -> str:
-    """Load the weights that training starts from; says which."""
-    if init is None:
-        return "random weights"
-    weights = load_open_clip(init).state_dict()
-    whole = same_tokenizer(init, folder)
-    wanted = weights if whole else {name: weight for name, weight in weights.items() if name.startswith("visual.")}
-    try:
-        missing = model.load_state_dict(wanted, strict=whole).missing_keys
-    except RuntimeError as error:
-        raise ConfigError(f"init: {init} is of another architecture: {error}") from error
-    if any(name.startswith("visual.") for name in missing):
-        raise ConfigError(f"init: {init} lacks weights of the image tower, such as {missing[0]}")
-    return "all weights" if whole else "image tower"
+def towers_of(config: ClipTrainConfig) -> dict[str, TowerConfig]:
+    """The recipe's two towers."""
+    return {"vision": config.vision, "text": config.text}
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What was read and built before the loop."""
+
+    pairs: Pairs
+    tokens: TokenTable
+    model: OpenClipModel
+    size: int
+    diseases: Diseases | None
+
+
+def _set_up(config: ClipTrainConfig, ready: _Prepared, data: Artefact, scratch: Path, runtime: Runtime) -> Run:
+    """Everything the loop needs, at its first step."""
+    import torch
+
+    world, towers, model = runtime.world, towers_of(config), ready.model
+    device = pick_device(f"cuda:{world.local_rank}" if world.size > 1 and torch.cuda.is_available() else runtime.device)
+    adapters = _let_learn(config, model)
+    model.to(device)
+    pack_attention(model)
+    if config.recompute:
+        model.set_grad_checkpointing(True)
+    reworded = config.disease.word_drop > 0 or config.disease.label_captions > 0
+    tokeniser = Tokeniser(scratch / "model", ready.tokens.context) if reworded else None
+    batches = Batches(config, ready.pairs, ready.tokens, ready.size, world, ready.diseases, tokeniser)
+    world.share(batches.size)
+    return Run(
+        config,
+        runtime,
+        ready.pairs,
+        ready.tokens,
+        batches,
+        model,
+        adapters,
+        stepper=Stepper(config, model, ready.size, device, world),
+        optimiser=build_optimiser(model, config.optimiser, towers),
+        monitor=Monitor(config.monitor, data, scratch / "model", ready.tokens.context) if config.monitor.every and world.main else None,
+        size=ready.size,
+        device=device,
+        threads=runtime.threads,
+    )
+
+
+def _let_learn(config: ClipTrainConfig, model: OpenClipModel) -> Any | None:
+    """Lock, adapt, and fix the temperature as the recipe says; the adapters, if any."""
+    import torch
+
+    lock(model, towers_of(config))
+    if config.optimiser.temperature:
+        with torch.no_grad():
+            model.logit_scale.fill_(-math.log(config.optimiser.temperature))
+        model.logit_scale.requires_grad_(False)
+    return adapt(model, towers_of(config))
 
 
 def _go_on_from(run: Run, checkpoint: Checkpoint) -> None:
     run.model.load_state_dict(checkpoint.model)
     run.optimiser.load_state_dict(checkpoint.optimiser)
     run.step, run.metrics = checkpoint.progress["step"], list(checkpoint.progress["metrics"])
+    run.measured = list(checkpoint.progress["measured"])
     say(f"clip train: goes on after step {run.step} of {run.steps}")
 
 
-def _loop(run: Run, checkpoint_path: Path) -> None:
-    """Train to the end, checkpoint on the way, and tell the speed."""
+def _loop(run: Run, scratch: Path) -> None:
+    """Train to the end, checkpoint and measure on the way, and tell the speed."""
     run.model.train()
+    main, runtime = run.runtime.world.main, run.runtime
     began, first, loading = time.perf_counter(), run.step, 0.0
-    with bar("clip train", run.steps - run.step) as moving:
+    tracker = Tracker(runtime.tensorboard if main else "", runtime.wandb if main else "", run.step)
+    with bar("clip train", run.steps - run.step) as moving, tracker:
+        following = run.batches.following(run.step, run.steps, run.threads)
         while run.step < run.steps:
             started = time.perf_counter()
-            batch = _batch(run)
-            loading += time.perf_counter() - started
-            line = _train_step(run, *batch)
+            batch = next(following)
+            loaded = time.perf_counter()
+            loading += loaded - started
+            line = _train_step(run, batch)
             run.metrics.append(line)
+            tracker.write(run.step, {**line, "images_per_second": run.batches.size / (time.perf_counter() - started)})
             run.step += 1
             moving.advance(note=f"loss {line['loss']:.3f}")
-            if run.step % run.runtime.checkpoint_every == 0 and run.step < run.steps:
-                progress = {"step": run.step, "metrics": run.metrics}
-                save_checkpoint(checkpoint_path, Checkpoint(run.model.state_dict(), run.optimiser.state_dict(), progress, run.threads))
+            _measure(run, scratch, tracker)
+            if main and run.step % runtime.checkpoint_every == 0 and run.step < run.steps:
+                progress = {"step": run.step, "metrics": run.metrics, "measured": run.measured}
+                state = Checkpoint(run.model.state_dict(), run.optimiser.state_dict(), progress, run.threads)
+                save_checkpoint(scratch / "checkpoint.pt", state)
     seconds = time.perf_counter() - began
-    if run.step > first:
-        speed = (run.step - first) * run.batch_size / seconds
+    if run.step > first and main:
+        speed = (run.step - first) * run.batches.size / seconds
         say(f"clip train: {run.steps} steps, {speed:.0f} images/s, {loading / seconds:.0%} of the time in loading")
 
 
-def _batch(run: Run) -> tuple[torch.Tensor, torch.Tensor, int, torch.Tensor | None]:
-    """The batch of the run's step: pixels, tokens, length of the longest text, and which pairs are positive."""
-    import torch
-
-    config, captions = run.config, run.pairs.captions
-    epoch, place = divmod(run.step, run.steps_per_epoch)
-    order = generator(config.seed, epoch).permutation(len(run.pairs))
-    numbers = order[place * run.batch_size : (place + 1) * run.batch_size]
-    draws = draw(config.augment, config.seed, epoch, numbers)
-    images = torch.from_numpy(run.pairs.images.batch(numbers)).to(run.device)
-    pixels = normalise(apply(draws, images, run.size, config.augment), config.image)
-    drawn = captions.drawn(numbers, draws.caption)
-    positive = None
-    if config.positives != "pair":
-        labels = captions.labels[numbers] if config.positives == "same_caption_or_label" else None
-        positive = torch.from_numpy(positive_pairs(drawn, captions.held[numbers], labels)).to(run.device)
-    tokens = torch.from_numpy(run.texts.ids[drawn]).to(run.device)
-    return pixels, tokens, int(run.texts.lengths[drawn].max()), positive
-
-
-def _train_step(run: Run, pixels: torch.Tensor, tokens: torch.Tensor, length: int, positive: torch.Tensor | None) -> dict[str, float]:
+def _train_step(run: Run, batch: Batch) -> dict[str, float]:
     """One step of the optimiser; the line of `metrics.jsonl`."""
     import torch
-    from torch.nn import functional as F
 
     optimiser = run.config.optimiser
     rate = learning_rate(run.step, run.steps, optimiser)
-    for group in run.optimiser.param_groups:
-        group["lr"] = rate
-    # Patch dropout, where an architecture has it, draws from torch's global generator.
-    torch.manual_seed(run.config.seed * 1_000_003 + run.step)
-    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=run.config.precision == "bf16"):
-        image_features = run.model.encode_image(pixels)
-        text_features = encode_texts(run.model, tokens, length)
-    images, texts = F.normalize(image_features.float(), dim=-1), F.normalize(text_features.float(), dim=-1)
-    loss = contrastive_loss(run.model.logit_scale.exp() * images @ texts.T, positive)
+    set_rate(run.optimiser, rate)
     run.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses = run.stepper.backward(batch, run.step)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), optimiser.clip_norm or math.inf)
     line = {
         "step": run.step,
-        "epoch": run.step // run.steps_per_epoch,
-        "loss": loss.item(),
+        "epoch": run.step // run.batches.per_epoch,
+        **losses,
         "lr": rate,
         "logit_scale": run.model.logit_scale.exp().item(),
         "grad_norm": norm.item(),
     }
     _check_finite(line, run)
     run.optimiser.step()
-    with torch.no_grad():
-        run.model.logit_scale.clamp_(0.0, math.log(optimiser.max_logit_scale))
+    if not optimiser.temperature:
+        with torch.no_grad():
+            run.model.logit_scale.clamp_(0.0, math.log(optimiser.max_logit_scale))
     return line
 
 
@@ -287,3 +330,20 @@ def _check_finite(line: dict[str, float], run: Run) -> None:
                 f"step {run.step} of {run.steps}: {name} is {line[name]}; training has diverged. Lower optimiser.lr "
                 f"(now {run.config.optimiser.lr}), raise optimiser.warmup (now {run.config.optimiser.warmup}) or use precision fp32"
             )
+
+
+def _measure(run: Run, scratch: Path, tracker: Tracker) -> None:
+    """Measure at the end of an epoch where the recipe asks for it, and keep the best weights."""
+    epoch, rest = divmod(run.step, run.batches.per_epoch)
+    if run.monitor is None or rest or epoch % run.config.monitor.every:
+        return
+    from safetensors.torch import save_file
+
+    from eosin.artefacts.files import replacing
+
+    found = run.monitor.measure(run.model, run.device)
+    run.measured.append({"step": run.step, "epoch": epoch, **found})
+    tracker.write(run.step, found)
+    if run.best is run.measured[-1]:
+        with replacing(scratch / "best.safetensors") as temporary:
+            save_file({name: weight.detach().cpu().contiguous() for name, weight in run.model.state_dict().items()}, temporary)

@@ -1,0 +1,103 @@
+"""Which images and captions of a batch belong together, and which pairs say nothing. Imports torch.
+
+Captions of pathology sets repeat: a batch of five classes holds many captions that describe other images as well, and plain InfoNCE pushes
+those apart. `positives` says what belongs together beyond a record's own captions; `spare` says who must not be pushed apart although it
+does not belong together: records of one patient, slide or video, and a disease and the kinds it belongs to (KEEP, Zhou et al. 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from eosin.clip.config import Positives
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What decides the relations of a batch of n records, each with the same number of texts; int64.
+
+    Attributes:
+        held: [n, most] numbers of all captions of each record, filled up with -1.
+        texts: [t] number of each text, -1 for a place that a record could not fill; record after record.
+        hard: bool [t]: it is a hard negative of its record.
+        group: [n].
+        label: [n], -1 for none.
+        node: [n] place of its disease in `related`, -1 for none.
+        related: bool [u, u]: one disease is the other or a kind of it.
+    """
+
+    held: torch.Tensor
+    texts: torch.Tensor
+    hard: torch.Tensor
+    group: torch.Tensor
+    label: torch.Tensor
+    node: torch.Tensor
+    related: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @property
+    def each(self) -> int:
+        """Texts a record."""
+        return len(self.texts) // len(self.group)
+
+    def part(self, records: torch.Tensor) -> Keys:
+        """The keys of some records, in that order."""
+        texts = (records[:, None] * self.each + torch.arange(self.each, device=records.device)).reshape(-1)
+        per_record = (self.group[records], self.label[records], self.node[records])
+        return Keys(self.held[records], self.texts[texts], self.hard[texts], *per_record, self.related)
+
+    def to(self, device: torch.device) -> Keys:
+        """The same on a device."""
+        return Keys(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`positives` and `spare` of the recipe."""
+
+    positives: Positives = "pair"
+    spare: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """A record's own captions are its only positives, and all else is negative."""
+        return self.positives == "pair" and not self.spare
+
+
+def relate(keys: Keys, rules: Rules, images: slice, texts: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """The relations of some images and some texts of a batch.
+
+    Returns:
+        Positive, bool [images, texts]: a text belongs to an image; spared, bool likewise: the pair says nothing.
+    """
+    places = torch.arange(len(keys.texts), device=keys.texts.device)[texts]
+    owner = places // keys.each
+    image = torch.arange(len(keys), device=keys.texts.device)[images]
+    own = image[:, None] == owner[None, :]
+    number, hard = keys.texts[places], keys.hard[places]
+    positive = own.clone()
+    if rules.positives in ("same_caption", "same_caption_or_label"):
+        for held in keys.held[image].T:
+            positive |= held[:, None] == number[None, :]
+    if rules.positives == "same_caption_or_label":
+        positive |= _same(keys.label[image], keys.label[owner])
+    if rules.positives == "same_disease":
+        positive |= _same(keys.node[image], keys.node[owner])
+    positive &= ~hard[None, :]
+    spared = torch.zeros_like(positive)
+    if "group" in rules.spare:
+        spared |= keys.group[image][:, None] == keys.group[owner][None, :]
+    if "hypernyms" in rules.spare and len(keys.related):
+        known = (keys.node[image] >= 0)[:, None] & (keys.node[owner] >= 0)[None, :]
+        spared |= known & keys.related[keys.node[image]][:, keys.node[owner]]
+    spared &= ~positive & ~(own & hard[None, :])
+    spared |= (number < 0)[None, :]
+    return positive & (number >= 0)[None, :], spared
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return (left[:, None] == right[None, :]) & (left[:, None] >= 0)

@@ -1,0 +1,197 @@
+"""Where a model's architecture and first weights come from: scratch, open_clip's tags, checkpoints, Hugging Face and timm folders.
+
+A folder that describes itself (open_clip, Hugging Face) brings its architecture along. A bare weights file does not: it needs `architecture`, and
+nothing in it tells GELU from QuickGELU, so the recipe has to, unless the file was written by Eosin, which notes it in the file itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eosin.clip.architecture import find_architecture
+from eosin.clip.config import ClipTrainConfig
+from eosin.clip.foreign_towers import text_cfg_of, vision_cfg_of
+from eosin.clip.from_transformers import model_cfg_of_clip, read_clip_weights
+from eosin.clip.tokens import same_tokenizer
+from eosin.errors import ArtefactError, ConfigError, InputError
+from eosin.models.open_clip import CONFIG_FILE, OpenClipModel, load_open_clip, noted_activation, read_open_clip_config, weights_file
+
+_BARE = (".safetensors", ".pt", ".pth", ".bin")
+_SIGLIP_BIAS, _SIGLIP_SCALE = -10.0, 2.302585092994046
+"""Zhai et al. 2023: bias -10 and temperature 1/10, so that the many negatives do not dominate the first steps."""
+
+
+def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], init: Path | None) -> dict[str, Any]:
+    """open_clip's `model_cfg` of the run, activation and all; the tokenizer is settled later.
+
+    Args:
+        config: the recipe.
+        folders: its plain folders that were given: `start`, `vision_folder`, `text_folder`.
+        init: the clip_model that training starts from.
+
+    Raises:
+        ConfigError: parts of the recipe contradict each other, or a weights file does not tell its activation.
+        InputError: a folder is not what it should be.
+    """
+    start = folders.get("start")
+    described = _described_by(start) if start else None
+    model_cfg = json.loads(json.dumps(described or find_architecture(config.architecture)))
+    if "vision_folder" in folders:
+        model_cfg["vision_cfg"] = vision_cfg_of(folders["vision_folder"])
+    if "text_folder" in folders:
+        model_cfg["text_cfg"] = text_cfg_of(folders["text_folder"])
+    if config.context:
+        model_cfg["text_cfg"]["context_length"] = config.context
+    if config.objective.name == "siglip":
+        model_cfg.setdefault("init_logit_bias", _SIGLIP_BIAS)
+        model_cfg.setdefault("init_logit_scale", _SIGLIP_SCALE)
+    _check_objective(config, model_cfg)
+    return _with_activation(config, model_cfg, _known_activation(config, start, init))
+
+
+def _check_objective(config: ClipTrainConfig, model_cfg: Mapping[str, Any]) -> None:
+    captioning = "multimodal_cfg" in model_cfg
+    if captioning != (config.objective.name == "coca"):
+        have = "has" if captioning else "has no"
+        raise ConfigError(
+            f"this architecture {have} captioning decoder (multimodal_cfg), and objective.name is {config.objective.name}; "
+            "coca trains such an architecture, such as coca_ViT-B-32, and the others train one without"
+        )
+
+
+def _described_by(folder: Path) -> dict[str, Any] | None:
+    """The architecture that a folder brings along; None for a bare weights file."""
+    if (folder / CONFIG_FILE).is_file():
+        return dict(read_open_clip_config(folder)["model_cfg"])
+    if (folder / "config.json").is_file():
+        return model_cfg_of_clip(folder)
+    bare_weights(folder)
+    return None
+
+
+def bare_weights(folder: Path) -> Path:
+    """The one weights file of a folder.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in _BARE]
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
+        raise InputError(
+            f"start: {folder} must hold {CONFIG_FILE}, a Hugging Face CLIP's config.json, or one weights file ({', '.join(_BARE)}); "
+            f"weights files found: {names}"
+        )
+    return files[0]
+
+
+def _known_activation(config: ClipTrainConfig, start: Path | None, init: Path | None) -> str | None:
+    """What the weights were trained with; "" where they do not tell, None where there are none."""
+    folder = init or start
+    if folder is not None and (folder / CONFIG_FILE).is_file():
+        quick = read_open_clip_config(folder)["model_cfg"].get("quick_gelu")
+        return noted_activation(weights_file(folder)) or ("quick_gelu" if quick else "gelu")
+    if folder is not None and (folder / "config.json").is_file():
+        return "quick_gelu" if model_cfg_of_clip(folder).get("quick_gelu") else "gelu"
+    if folder is not None:
+        return noted_activation(bare_weights(folder))
+    if config.tag:
+        return "quick_gelu" if _tag(config).get("quick_gelu") else "gelu"
+    return None
+
+
+def _with_activation(config: ClipTrainConfig, model_cfg: dict[str, Any], known: str | None) -> dict[str, Any]:
+    """`model_cfg` with the activation that was asked for or is known."""
+    own = model_cfg["vision_cfg"].get("timm_model_name") is None or model_cfg["text_cfg"].get("hf_model_name") is None
+    if not own:
+        return model_cfg
+    if known == "" and config.activation == "auto":
+        raise ConfigError(
+            "start: a bare weights file does not tell whether it was trained with GELU or QuickGELU, and the wrong one gives slightly wrong "
+            "features without an error. Add activation=quick_gelu for weights that descend from OpenAI's, else activation=gelu"
+        )
+    if known and config.activation not in ("auto", known):
+        raise ConfigError(f"activation is {config.activation}, but the weights to start from were trained with {known}; leave it at auto")
+    wanted = config.activation if config.activation != "auto" else known
+    if wanted is None:
+        return model_cfg
+    model_cfg.pop("quick_gelu", None)
+    return {**model_cfg, "quick_gelu": True} if wanted == "quick_gelu" else model_cfg
+
+
+def _tag(config: ClipTrainConfig) -> dict[str, Any]:
+    import open_clip
+
+    found: dict[str, Any] | None = open_clip.get_pretrained_cfg(config.architecture, config.tag)
+    if not found:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.architecture)) or "none"
+        raise ConfigError(f"tag: open_clip has no weights {config.tag!r} of {config.architecture}; it has: {tags}")
+    return found
+
+
+def load_start(config: ClipTrainConfig, folders: Mapping[str, Path], init: Path | None, folder: Path, model: OpenClipModel) -> str:
+    """Load the weights that training starts from; says which.
+
+    Args:
+        config: the recipe.
+        folders: see `settle_architecture`.
+        init: the clip_model to start from.
+        folder: of the new model, with its tokenizer.
+        model: takes the weights.
+
+    Raises:
+        ConfigError: they are of another architecture.
+    """
+    if init is not None:
+        return _load_into(model, load_open_clip(init).state_dict(), f"init: {init}", whole=same_tokenizer(init, folder))
+    if "start" in folders:
+        source = folders["start"]
+        if not (source / CONFIG_FILE).is_file() and (source / "config.json").is_file():
+            weights = read_clip_weights(source)
+            rows = weights["token_embedding.weight"].shape[0]
+            whole = config.tokenizer.kind != "train" and rows == read_open_clip_config(folder)["model_cfg"]["text_cfg"].get(
+                "vocab_size", 49408
+            )
+            return _load_into(model, weights, f"start: {source}", whole=whole)
+        path = weights_file(source) if (source / CONFIG_FILE).is_file() else bare_weights(source)
+        return _load_file(model, path, whole=config.tokenizer.kind != "train")
+    if config.tag:
+        import open_clip
+
+        return _load_file(model, Path(open_clip.download_pretrained(_tag(config))), whole=config.tokenizer.kind != "train")
+    return "random weights"
+
+
+def _load_file(model: OpenClipModel, path: Path, *, whole: bool) -> str:
+    """A checkpoint as open_clip reads it: a state dict, or a trainer's with `module.` before every name; positions are resized."""
+    import pickle
+
+    import open_clip
+    from open_clip.model import resize_pos_embed
+    from safetensors import SafetensorError
+
+    try:
+        weights = open_clip.load_state_dict(str(path), weights_only=True)
+    except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise ArtefactError(f"{path} cannot be read as weights: {(str(error).splitlines() or ['?'])[0]}") from error
+    if "visual.positional_embedding" in weights:
+        resize_pos_embed(weights, model)
+    return _load_into(model, weights, f"start: {path}", whole=whole)
+
+
+def _load_into(model: OpenClipModel, weights: Mapping[str, Any], where: str, *, whole: bool) -> str:
+    wanted = dict(weights) if whole else {name: weight for name, weight in weights.items() if name.startswith("visual.")}
+    for name in ("logit_bias", "logit_scale"):
+        # A model for another objective has no bias, or has one; its start value is the architecture's then.
+        if whole and name in model.state_dict() and name not in wanted:
+            wanted[name] = model.state_dict()[name]
+    try:
+        missing = model.load_state_dict(wanted, strict=whole).missing_keys
+    except RuntimeError as error:
+        raise ConfigError(f"{where} is of another architecture: {error}") from error
+    if any(name.startswith("visual.") for name in missing):
+        raise ConfigError(f"{where} lacks weights of the image tower, such as {missing[0]}")
+    return "all weights" if whole else "image tower"

@@ -1,0 +1,170 @@
+"""One step's gradient: the whole share at once, by gradient caching, or by plain accumulation. Imports torch.
+
+Gradient caching (Gao et al. 2021): every micro-batch goes through the towers without keeping anything, the loss over all features gives each feature's
+gradient, and every micro-batch goes through again to carry its features' gradients on. The gradient is that of the whole batch, the memory
+that of a micro-batch, the time about a third more. Pixels wait as bytes; what is random in a tower is drawn alike both times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from eosin.clip.augment import apply, normalise
+from eosin.clip.batches import Batch
+from eosin.clip.config import ClipTrainConfig
+from eosin.clip.distributed import World
+from eosin.clip.objective import OBJECTIVES, Features, caption_loss
+from eosin.clip.relations import Keys, Rules
+from eosin.clip.towers import encode_texts
+from eosin.models.open_clip import OpenClipModel
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Unit features of a micro-batch, float32, and its captioning loss (0 without a captioner)."""
+
+    images: torch.Tensor
+    texts: torch.Tensor
+    captioning: torch.Tensor
+
+
+class Stepper:
+    """Computes losses and gradients of a model.
+
+    Args:
+        config: the recipe.
+        model: in training mode, on `device`.
+        size: side of its input.
+        device: where it is.
+        world: the processes that share a batch.
+    """
+
+    def __init__(self, config: ClipTrainConfig, model: OpenClipModel, size: int, device: torch.device, world: World) -> None:
+        self.config, self.model, self._size, self._device, self._world = config, model, size, device, world
+        self._objective = OBJECTIVES[config.objective.name](config.objective)
+        self._rules = Rules(config.positives, config.objective.spare)
+        self._captions = config.objective.name == "coca"
+
+    def backward(self, batch: Batch, step: int) -> dict[str, float]:
+        """Add the batch's gradient to the weights' `grad`, summed over all processes; the mean loss and its parts."""
+        records = len(batch.numbers)
+        micro = self.config.micro_batch or records
+        parts = [slice(start, min(start + micro, records)) for start in range(0, records, micro)]
+        if len(parts) == 1:
+            losses = self._whole(batch, step)
+        elif self.config.micro_batches == "cached":
+            losses = self._cached(batch, parts, step)
+        else:
+            losses = self._independent(batch, parts, step)
+        gradients = [parameter.grad for parameter in self._learning()]
+        self._world.sum_(gradient for gradient in gradients if gradient is not None)
+        self._world.sum_([losses])
+        total, captioning = losses.tolist()
+        return {"loss": total, **({"loss_caption": captioning} if self._captions else {})}
+
+    def _learning(self) -> list[torch.nn.Parameter]:
+        """What learns; a weight that this batch did not touch has a gradient of 0, so that all processes sum alike."""
+        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if self._world.size > 1:
+            for parameter in learning:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        return learning
+
+    def _whole(self, batch: Batch, step: int) -> torch.Tensor:
+        keys = batch.keys.to(self._device)
+        encoded = self._encode(batch, slice(0, len(batch.numbers)), step, 0, self._tokens_in_all(batch))
+        contrast = self._contrast(encoded.images, encoded.texts, keys)
+        loss = contrast + encoded.captioning if self._captions else contrast
+        loss.backward()  # type: ignore[no-untyped-call]
+        return torch.stack([loss.detach(), encoded.captioning.detach()])
+
+    def _cached(self, batch: Batch, parts: Sequence[slice], step: int) -> torch.Tensor:
+        tokens = self._tokens_in_all(batch)
+        with torch.no_grad():
+            first = [self._encode(batch, part, step, number, tokens, captions=False) for number, part in enumerate(parts)]
+        images = torch.cat([encoded.images for encoded in first]).requires_grad_()
+        texts = torch.cat([encoded.texts for encoded in first]).requires_grad_()
+        loss = self._contrast(images, texts, batch.keys.to(self._device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        captioning = torch.zeros((), device=self._device)
+        each = batch.keys.each
+        for number, part in enumerate(parts):
+            encoded = self._encode(batch, part, step, number, tokens)
+            of_texts = slice(part.start * each, part.stop * each)
+            carried = [
+                (features * gradient).sum()
+                for features, gradient in ((encoded.images, images.grad[part]), (encoded.texts, texts.grad[of_texts]))  # type: ignore[index]
+                if features.requires_grad
+            ]
+            surrogate = torch.stack([*carried, encoded.captioning] if self._captions else carried).sum()
+            surrogate.backward()  # type: ignore[no-untyped-call]
+            captioning += encoded.captioning.detach()
+        return torch.stack([loss.detach() + captioning, captioning])
+
+    def _independent(self, batch: Batch, parts: Sequence[slice], step: int) -> torch.Tensor:
+        """Each micro-batch is a batch of its own, of all processes together."""
+        tokens, records = self._tokens_in_all(batch), len(batch.numbers)
+        totals = torch.zeros(2, device=self._device)
+        for number, part in enumerate(parts):
+            places = torch.cat([torch.arange(part.start, part.stop) + rank * records for rank in range(self._world.size)])
+            encoded = self._encode(batch, part, step, number, tokens)
+            share = (part.stop - part.start) / records
+            loss = share * self._contrast(encoded.images, encoded.texts, batch.keys.part(places).to(self._device)) + encoded.captioning
+            loss.backward()
+            totals += torch.stack([loss.detach(), encoded.captioning.detach()])
+        return totals
+
+    def _contrast(self, images: torch.Tensor, texts: torch.Tensor, keys: Keys) -> torch.Tensor:
+        bias = getattr(self.model, "logit_bias", None)
+        features = Features(images, texts, keys, self.model.logit_scale.exp(), bias, self._world)
+        loss = self._objective(features, self._rules)
+        return self.config.objective.contrastive_weight * loss if self._captions else loss
+
+    def _tokens_in_all(self, batch: Batch) -> int:
+        """Tokens that captioning predicts in the whole batch; 0 without a captioner."""
+        if not self._captions:
+            return 0
+        count = (self._own_texts(batch, slice(0, len(batch.numbers)))[:, 1:] != self.model.pad_id).sum().to(self._device).reshape(1)
+        self._world.sum_([count])
+        return int(count)
+
+    def _own_texts(self, batch: Batch, part: slice) -> torch.Tensor:
+        """The tokens of a part's own captions, without the hard ones."""
+        each, own = batch.keys.each, self.config.objective.captions
+        tokens = batch.tokens.view(len(batch.numbers), each, -1)[part, :own]
+        return tokens.flatten(0, 1)
+
+    def _encode(self, batch: Batch, part: slice, step: int, number: int, tokens_in_all: int, *, captions: bool = True) -> Encoded:
+        """Augment and encode a part of the batch."""
+        config, each = self.config, batch.keys.each
+        images = torch.from_numpy(batch.images[part]).to(self._device, non_blocking=True)
+        pixels = normalise(apply(batch.draws.part(part), images, self._size, config.augment), config.image)
+        texts = batch.tokens[part.start * each : part.stop * each].to(self._device, non_blocking=True)
+        # Patch dropout, where an architecture has it, draws from torch's global generator.
+        torch.manual_seed(config.seed * 1_000_003 + step + ((self._world.rank << 16) + number) * (1 << 40))
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+            if self._captions:
+                return self._encode_captioning(batch, part, pixels, texts, tokens_in_all if captions else 0)
+            image_features = self.model.encode_image(pixels)
+            text_features = encode_texts(self.model, texts, batch.length)
+        none = torch.zeros((), device=self._device)
+        return Encoded(F.normalize(image_features.float(), dim=-1), F.normalize(text_features.float(), dim=-1), none)
+
+    def _encode_captioning(self, batch: Batch, part: slice, pixels: torch.Tensor, texts: torch.Tensor, tokens_in_all: int) -> Encoded:
+        """CoCa's towers, and where `tokens_in_all` is not 0 its decoder over the own captions."""
+        model, own = self.model, self.config.objective.captions
+        image_features, image_tokens = model._encode_image(pixels)
+        text_features, text_tokens = model._encode_text(texts)
+        unit = F.normalize(image_features.float(), dim=-1), F.normalize(text_features.float(), dim=-1)
+        if not tokens_in_all:
+            return Encoded(*unit, torch.zeros((), device=self._device))
+        said = text_tokens.view(len(pixels), batch.keys.each, *text_tokens.shape[1:])[:, :own].flatten(0, 1)
+        logits = model.text_decoder(image_tokens.repeat_interleave(own, dim=0), said[:, :-1])
+        labels = self._own_texts(batch, part).to(self._device)[:, 1:]
+        loss = caption_loss(logits, labels[:, : logits.shape[1]], model.pad_id, tokens_in_all)
+        return Encoded(*unit, self.config.objective.caption_weight * loss)
