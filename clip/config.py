@@ -45,8 +45,8 @@ class AugmentConfig:
         stain: strength of the jitter of hematoxylin, eosin and residual (Ruifrok and Johnston 2001; Tellez et al. 2018): each stain is
             multiplied by 1 ± stain, and 0.1 ± stain is added in optical density.
         brightness: pixels are multiplied by 1 ± brightness.
-        mpp: smallest and largest scale of a crop, in microns a pixel of the model's input, drawn evenly in its logarithm; records that do not
-            tell their scale are then rejected. Empty: `crop_area` decides.
+        mpp: smallest and largest scale of a crop, in microns a pixel of the model's input, drawn evenly in its logarithm; records that do
+            not tell their scale are then rejected. Empty: `crop_area` decides.
     """
 
     symmetries: Literal["none", "mirrors", "all"] = "all"
@@ -114,8 +114,8 @@ class ObjectiveConfig:
     """The loss; `positives` beside it says which pairs belong together.
 
     Attributes:
-        name: `infonce` (Radford et al. 2021; with several positives UniCL, Yang et al. 2022), `siglip` (Zhai et al. 2023), `coca` (InfoNCE and
-            captioning, Yu et al. 2022), `keep` (one metric loss over whole diseases, Zhou et al. 2024).
+        name: `infonce` (Radford et al. 2021; with several positives UniCL, Yang et al. 2022), `siglip` (Zhai et al. 2023), `coca` (InfoNCE
+            and captioning, Yu et al. 2022), `keep` (one metric loss over whole diseases, Zhou et al. 2024).
         captions: how many of its captions an image brings to a step; an image with fewer repeats them.
         spare: who is nobody's negative: records of one `group` (patient, slide, video), and diseases of which one is a kind of the other
             (`hypernyms`, needs an ontology).
@@ -233,14 +233,14 @@ class ClipTrainConfig:
         architecture: a JSON file of open_clip's format, a name in `eosin.configs/architectures`, or one of open_clip's own names.
         title: what the model's card calls it.
         tag: open_clip's name of weights to start from, such as `openai`; open_clip fetches them.
-        activation: `auto` is what the architecture or the start says. A bare weights file says nothing, and asks for `gelu` or `quick_gelu`.
+        activation: `auto` is what the architecture or the start says. A bare weights file says nothing: choose `gelu` or `quick_gelu`.
         context: longest text in tokens; 0 is the architecture's own.
         seed: decides initial weights, order, captions and augmentation.
         epochs: passes over the images; each draws one caption an image.
         batch_size: a last, smaller batch of an epoch is left out; every epoch has another order.
         micro_batch: so many images go through the towers at a time; 0 for all of a process's share.
-        micro_batches: `cached` gives the gradient of the whole batch (GradCache, Gao et al. 2021); `independent` lets each be a batch of its
-            own and sums their gradients, plain accumulation.
+        micro_batches: `cached` gives the gradient of the whole batch (GradCache, Gao et al. 2021); `independent` lets each be a batch
+            of its own and sums their gradients, plain accumulation.
         shuffle_window: records that are shuffled among each other, and whose files stay in memory; all of a smaller data set.
         positives: which images and captions of a batch belong together; see `eosin.clip.relations`.
         precision: `bf16` computes the towers in bfloat16; weights and loss stay float32.

@@ -77,7 +77,7 @@ class Monitor:
         return kept
 
     def measure(self, model: OpenClipModel, device: torch.device) -> dict[str, float]:
-        """Recall at 1 of both directions, their mean, and balanced zero-shot accuracy where there are labels. The model stays in training."""
+        """Recall at 1 of both directions, their mean, and balanced zero-shot accuracy where there are labels."""
         import torch
 
         model.eval()

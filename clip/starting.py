@@ -1,7 +1,7 @@
 """Where a model's architecture and first weights come from: scratch, open_clip's tags, checkpoints, Hugging Face and timm folders.
 
-A folder that describes itself (open_clip, Hugging Face) brings its architecture along. A bare weights file does not: it needs `architecture`, and
-nothing in it tells GELU from QuickGELU, so the recipe has to, unless the file was written by Eosin, which notes it in the file itself.
+A folder that describes itself (open_clip, Hugging Face) brings its architecture along. A bare weights file does not: it needs
+`architecture`, and nothing in it tells GELU from QuickGELU, so the recipe has to, unless Eosin wrote the file and noted it in there.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def _with_activation(config: ClipTrainConfig, model_cfg: dict[str, Any], known: 
         return model_cfg
     if known == "" and config.activation == "auto":
         raise ConfigError(
-            "start: a bare weights file does not tell whether it was trained with GELU or QuickGELU, and the wrong one gives slightly wrong "
-            "features without an error. Add activation=quick_gelu for weights that descend from OpenAI's, else activation=gelu"
+            "start: a bare weights file does not tell whether it was trained with GELU or QuickGELU, and the wrong one gives slightly "
+            "wrong features without an error. Add activation=quick_gelu for weights that descend from OpenAI's, else activation=gelu"
         )
     if known and config.activation not in ("auto", known):
         raise ConfigError(f"activation is {config.activation}, but the weights to start from were trained with {known}; leave it at auto")

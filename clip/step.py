@@ -1,8 +1,8 @@
 """One step's gradient: the whole share at once, by gradient caching, or by plain accumulation. Imports torch.
 
-Gradient caching (Gao et al. 2021): every micro-batch goes through the towers without keeping anything, the loss over all features gives each feature's
-gradient, and every micro-batch goes through again to carry its features' gradients on. The gradient is that of the whole batch, the memory
-that of a micro-batch, the time about a third more. Pixels wait as bytes; what is random in a tower is drawn alike both times.
+Gradient caching (Gao et al. 2021): every micro-batch goes through the towers without keeping anything, the loss over all features gives
+each feature's gradient, and every micro-batch goes through again to carry its features' gradients on. The gradient is that of the whole
+batch, the memory that of a micro-batch, the time about a third more. Pixels wait as bytes; what is random in a tower is drawn alike twice.
 """
 
 from __future__ import annotations

@@ -59,7 +59,13 @@ def folder(path: Path, name: str, text: str) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("tree.json", json.dumps(TREE)), ("flat.json", json.dumps(FLAT)), ("mine.csv", CSV), ("doid.obo", OBO), ("d.obo", OBO.replace("\n", "\r\n"))],
+    [
+        ("tree.json", json.dumps(TREE)),
+        ("flat.json", json.dumps(FLAT)),
+        ("mine.csv", CSV),
+        ("doid.obo", OBO),
+        ("d.obo", OBO.replace("\n", "\r\n")),
+    ],
 )
 def test_every_format_gives_the_same_kinds(tmp_path: Path, name: str, text: str) -> None:
     found = read_ontology(folder(tmp_path, name, text))
@@ -103,6 +109,8 @@ def test_a_file_that_is_no_ontology_is_named(tmp_path: Path, name: str, text: st
 @given(st.lists(st.lists(st.integers(0, 30), max_size=3), min_size=1, max_size=31))
 def test_ancestors_are_all_that_can_be_reached(links: list[list[int]]) -> None:
     parents = [sorted({parent for parent in above if parent < number}) for number, above in enumerate(links)]
-    found = build_ontology(tuple(Node(f"n{number}", f"name {number}", tuple(f"n{p}" for p in above)) for number, above in enumerate(parents)), "x")
+    found = build_ontology(
+        tuple(Node(f"n{number}", f"name {number}", tuple(f"n{p}" for p in above)) for number, above in enumerate(parents)), "x"
+    )
     for number, above in enumerate(parents):
         assert found.above[number] == set(above).union(*(found.above[parent] for parent in above))

@@ -92,10 +92,10 @@ def test_a_resumed_run_keeps_its_number_of_threads_and_a_damaged_checkpoint_is_n
 
     real = module._train_step
 
-    def stopping(run: Any, *batch: Any) -> dict[str, float]:
+    def stopping(run: Any, batch: Any) -> dict[str, float]:
         if run.step == 4:
             raise KeyboardInterrupt
-        return real(run, *batch)
+        return real(run, batch)
 
     monkeypatch.setattr(module, "_train_step", stopping)
     with pytest.raises(KeyboardInterrupt):
