@@ -120,7 +120,7 @@ class Keep:
     """KEEP's metric loss (Zhou et al. 2024), which is AdaSP (Zhou et al. 2023) between images and texts: one term a disease.
 
     Of a disease's anchors each has a hardest positive; the least hard of them is drawn nearer, and the hardest negative of all anchors is
-    pushed away. All extremes are soft, at the temperature. A record of no disease is a class of its own, and so is a disease's single record.
+    pushed away. All extremes are soft, at the temperature. A record of no disease is a class of its own.
     """
 
     def __call__(self, features: Features, rules: Rules) -> torch.Tensor:

@@ -65,9 +65,10 @@ def _write(weights: dict[str, Any], path: Path, trained: Trained) -> None:
 
     activation = trained.facts["activation"]
     # Weights without their config tell nobody which activation they were trained with, unless it is noted in the file itself.
-    noted = {"activation": activation} if activation in ("gelu", "quick_gelu") else {}
+    # One key only: safetensors writes several in an order of chance.
+    noted = {"activation": activation} if activation in ("gelu", "quick_gelu") else {"format": "pt"}
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt", **noted})
+        save_file(weights, temporary, metadata=noted)
         # safetensors makes files that only their owner may read.
         temporary.chmod((path.parent / CONFIG_FILE).stat().st_mode)
 
