@@ -45,12 +45,16 @@ def _image_size(config: Mapping[str, Any]) -> int:
 def timm_config_of(folder: Path) -> dict[str, Any]:
     """timm's `config.json` of an image tower: the folder's own, or what builds a ViT or DINOv2 of transformers.
 
+    A ViT's layer norms then have timm's epsilon of 1e-6 for transformers' 1e-12, as in timm's own copies of the same weights.
+
     Raises:
         Unsupported: of another kind.
     """
     config = read_hf_config(folder)
     if "architecture" in config:
-        return {key: config[key] for key in ("architecture", "model_args", "pretrained_cfg", "num_features") if key in config}
+        # Older folders have the keys of pretrained_cfg at the top; timm takes a config without it for one of those.
+        given = config.get("pretrained_cfg") or {key: config[key] for key in ("input_size", "mean", "std") if key in config}
+        return {"architecture": config["architecture"], "model_args": config.get("model_args") or {}, "pretrained_cfg": given}
     kind = config.get("model_type")
     if kind not in ("vit", "dinov2"):
         raise Unsupported(

@@ -169,12 +169,12 @@ def _load_file(model: OpenClipModel, path: Path, *, whole: bool) -> str:
     """A checkpoint as open_clip reads it: a state dict, or a trainer's with `module.` before every name; positions are resized."""
     import pickle
 
-    import open_clip
+    from open_clip.factory import load_state_dict
     from open_clip.model import resize_pos_embed
     from safetensors import SafetensorError
 
     try:
-        weights = open_clip.load_state_dict(str(path), weights_only=True)
+        weights = load_state_dict(str(path), weights_only=True)
     except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise ArtefactError(f"{path} cannot be read as weights: {(str(error).splitlines() or ['?'])[0]}") from error
     if "visual.positional_embedding" in weights:

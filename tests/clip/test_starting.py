@@ -175,7 +175,7 @@ def test_image_towers_of_folders_compute_the_same_afterwards(kind: str, pairs_ar
     else:
         sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "patch_size": 8}
         if kind == "vit":
-            model: Any = ViTModel(ViTConfig(**sizes, intermediate_size=96), add_pooling_layer=False).eval()
+            model: Any = ViTModel(ViTConfig(**sizes, intermediate_size=96, layer_norm_eps=1e-6), add_pooling_layer=False).eval()
         else:
             model = Dinov2Model(Dinov2Config(**sizes, mlp_ratio=2)).eval()
         with torch.no_grad():
@@ -248,7 +248,8 @@ def test_what_cannot_be_started_from_is_named(
         (Unsupported, "use vision_folder", (f"start={vit}",)),
         (Unsupported, "is of type 'clip'", (f"vision_folder={clip_folder(tmp_path / 'hf')}",)),
         (Unsupported, "open_clip knows", (f"text_folder={vit}",)),
-        (ConfigError, "another architecture", (gelu, f"start={other}", "activation=gelu", "tokenizer.kind=init")),
+        (ConfigError, "lacks weights of the image tower", (gelu, f"start={other}", "activation=gelu")),
+        (InputError, "no tokenizer.json to carry over", (gelu, f"start={other}", "activation=gelu", "tokenizer.kind=init")),
         (ConfigError, "starts from one model", (f"start={quick.path}", f"init={quick.path}")),
         (ConfigError, "open_clip has no weights 'nobodys'", ("architecture=ViT-B-32", "tag=nobodys")),
     ]
