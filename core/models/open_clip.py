@@ -90,7 +90,9 @@ def _check_noted(path: Path, model_cfg: dict[str, Any]) -> None:
     noted = noted_activation(path)
     said = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu"
     if noted in ("gelu", "quick_gelu") and noted != said:
-        raise ArtefactError(f"{path} was trained with {noted}, and {CONFIG_FILE} beside it says {said}; set quick_gelu there to what is true")
+        raise ArtefactError(
+            f"{path} was trained with {noted}, and {CONFIG_FILE} beside it says {said}; set quick_gelu there to what is true"
+        )
 
 
 def _own_towers(folder: Path, model_cfg: dict[str, Any]) -> dict[str, Any]:
@@ -116,8 +118,12 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def build_open_clip(folder: str | Path) -> OpenClipModel:
+def build_open_clip(folder: str | Path, device: str = "cpu") -> OpenClipModel:
     """The untrained model that `open_clip_config.json` describes, drawn from torch's global generator.
+
+    Args:
+        folder: holds the config.
+        device: where it is built; `meta`, within `torch.device("meta")`, gives shapes without memory.
 
     Raises:
         InputError: open_clip does not take the config.
@@ -130,7 +136,9 @@ def build_open_clip(folder: str | Path) -> OpenClipModel:
         raise MissingDependency("open_clip_torch", "clip") from error
     try:
         with _quiet():
-            model: OpenClipModel = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False, **towers)
+            model: OpenClipModel = open_clip.create_model(
+                f"local-dir:{folder}", load_weights=False, pretrained_text=False, device=device, **towers
+            )
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{Path(folder) / CONFIG_FILE}: open_clip cannot build this model: {error}") from error
     return model
