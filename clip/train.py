@@ -224,7 +224,6 @@ def _set_up(config: ClipTrainConfig, ready: _Prepared, data: Artefact, scratch: 
     device = pick_device(f"cuda:{world.local_rank}" if world.size > 1 and torch.cuda.is_available() else runtime.device)
     adapters = _let_learn(config, model)
     model.to(device)
-    pack_attention(model)
     if config.recompute:
         model.set_grad_checkpointing(True)
     reworded = config.disease.word_drop > 0 or config.disease.label_captions > 0
@@ -253,6 +252,7 @@ def _let_learn(config: ClipTrainConfig, model: OpenClipModel) -> Any | None:
     import torch
 
     lock(model, towers_of(config))
+    pack_attention(model)
     if config.optimiser.temperature:
         with torch.no_grad():
             model.logit_scale.fill_(-math.log(config.optimiser.temperature))

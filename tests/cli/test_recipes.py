@@ -47,6 +47,15 @@ RECIPES = {
     "demo/clip": Recipe(ClipTrainConfig),
     "demo/small-clip": Recipe(ClipTrainConfig),
     "demo/tiles-clip": Recipe(ClipTrainConfig),
+    "clip/plip": Recipe(ClipTrainConfig),
+    "clip/quiltnet-b32": Recipe(ClipTrainConfig),
+    "clip/pathclip": Recipe(ClipTrainConfig),
+    "clip/pathgen-clip-b16": Recipe(ClipTrainConfig),
+    "clip/pathgen-clip-l14-336": Recipe(ClipTrainConfig),
+    "clip/conch-coca": Recipe(ClipTrainConfig),
+    "clip/keep": Recipe(ClipTrainConfig),
+    "clip/biomedclip": Recipe(ClipTrainConfig),
+    "clip/pathoclip": Recipe(ClipTrainConfig),
     "demo/clip-export": Recipe(ClipExportConfig),
     "demo/embed": Recipe(ClipEmbedConfig),
     "demo/index": Recipe(IndexConfig),
@@ -68,7 +77,7 @@ RECIPES = {
     "data/export-webdataset": Recipe(WebDatasetConfig),
     "data/export-llava": Recipe(LlavaConfig),
 }
-ARCHITECTURES = {"clip-vit-192x6-96": "clip", "llama-256x4": "llama"}
+ARCHITECTURES = {"clip-vit-192x6-96": "clip", "clip-conch-b16-448": "clip", "llama-256x4": "llama"}
 # vLLM's constraints are read in tests/serve/test_vllm_env.py, the chat template in tests/llm/test_encoding.py.
 READ_ELSEWHERE = {"vllm/constraints.txt", "vllm/constraints-cuda.txt", "templates/eosin.jinja"}
 

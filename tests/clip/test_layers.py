@@ -77,7 +77,7 @@ def test_a_locked_tower_does_not_learn_and_the_last_blocks_do() -> None:
         "visual.ln_post.weight", "visual.ln_post.bias", "visual.proj",
     }  # fmt: skip
     assert free(model) - vision == {"logit_scale"}
-    with pytest.raises(ConfigError, match="vision.blocks is 4, but the tower has 3"):
+    with pytest.raises(ConfigError, match=r"vision\.blocks is 4, but the tower has 3"):
         lock(model, towers(TowerConfig(train="last", blocks=4)))
 
 
@@ -115,8 +115,8 @@ def test_adapters_learn_alone_and_merge_into_the_same_model() -> None:
     names = set(model.state_dict())
     both = towers(TowerConfig(train="lora", rank=4), TowerConfig(train="none"))
     lock(model, both)
-    wrapper = adapt(model, both)
     pack_attention(model)
+    wrapper = adapt(model, both)
     pixels, tokens = inputs()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     optimiser = build_optimiser(model, OptimiserConfig(lr=1e-2), both)
@@ -126,11 +126,13 @@ def test_adapters_learn_alone_and_merge_into_the_same_model() -> None:
         optimiser.step()
     learning = free(model)
     assert learning - {"logit_scale"} == {name for name in before if "lora_" in name}
-    assert any("attn" in name for name in learning)
+    assert sum(".attn." in name and "out_proj" not in name for name in learning) == 2 * 3, "the joint projection of each block"
+    assert sum("out_proj" in name for name in learning) == 2 * 3
     assert any("mlp.c_fc" in name for name in learning)
     for name, weight in model.state_dict().items():
         moved = not torch.equal(weight, before[name])
         assert moved == ("lora_" in name), name
+    assert {weight.shape[0] for name, weight in model.named_parameters() if "lora_A" in name} == {4}
     wanted = model.encode_image(pixels)
     merged = merge(wrapper, model)
     assert set(merged.state_dict()) == names
