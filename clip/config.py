@@ -297,24 +297,44 @@ class ClipEmbedConfig:
     """`eosin clip embed`.
 
     Attributes:
-        model: of either format.
+        model: a clip_model of either format.
+        folder: or any folder of open_clip, transformers or timm.
+        name: or a repository of the Hugging Face hub, such as MahmoodLab/UNI; timm's model NAME is timm/NAME.
+        revision: of `name`; the newest when empty.
+        preset: how a published image tower is to be read, such as virchow2; without model, folder and name its own repository is fetched.
         data: what is embedded.
+        images: or a plain folder of image files.
+        source: what the ids of `images` begin with.
+        licence: of `images`.
         splits: only these; all when empty.
         thumbnail: longer side of the kept picture in pixels; 0 for none.
         batch_size: images a forward pass.
         shard_size: records a shard: what a killed run loses at most.
+        precision: `bf16` computes in bfloat16.
+        store: how vectors lie on disk.
     """
 
-    model: str = input_path("clip_model")
-    data: str = input_path("labelled_images", "image_text")
+    model: str = input_path("clip_model", required=False)
+    folder: str = input_path(required=False)
+    name: str = ""
+    revision: str = ""
+    preset: str = ""
+    data: str = input_path("labelled_images", "image_text", required=False)
+    images: str = input_path(required=False)
+    source: str = "images"
+    licence: str = "unknown"
     splits: tuple[str, ...] = ()
     thumbnail: int = 112
     batch_size: int = 64
     shard_size: int = 2048
+    precision: Literal["fp32", "bf16"] = "fp32"
+    store: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
         if self.thumbnail < 0 or self.batch_size < 1 or self.shard_size < 1:
             raise ConfigError(f"thumbnail >= 0, batch_size and shard_size >= 1; got {self}")
+        if self.revision and not self.name:
+            raise ConfigError(f"revision is of a repository; add name=ORGANISATION/REPOSITORY; got {self.revision!r} alone")
 
 
 @dataclass(frozen=True)

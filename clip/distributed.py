@@ -84,14 +84,14 @@ class _Gather(torch.autograd.Function):
     """All-gather whose backward sums what every process says about this one's part."""
 
     @staticmethod
-    def forward(ctx: Any, part: torch.Tensor, world: World) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, part: torch.Tensor, world: World) -> torch.Tensor:
         ctx.world, ctx.rows = world, len(part)
         parts = [torch.empty_like(part) for _ in range(world.size)]
         distributed.all_gather(parts, part.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         summed = gradient.contiguous()
         distributed.all_reduce(summed)
         start = ctx.world.rank * ctx.rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,55 +14,59 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eosin.artefacts import Artefact, Plan, RecordTable, Task, open_artefact
+from eosin.artefacts import Artefact, Plan, Task
 from eosin.clip.config import ClipEmbedConfig
+from eosin.clip.embed_images import ArtefactImages, FolderImages, Pictured
 from eosin.commands import Inputs
 from eosin.config import settings_of
 from eosin.errors import ConfigError, ImageError
 from eosin.images import decode_image
-from eosin.models.formats import clip_format
+from eosin.models.formats import fingerprint_of_model
+from eosin.models.hub import fetch_model
 from eosin.models.protocols import Embedder
 from eosin.models.specs import EmbedderSpec, load_embedder
+from eosin.models.vision_presets import load_preset
 from eosin.pipeline import Engine, Resources, Step, chunked, run_step
-from eosin.records import SPLITS, Embedding, ImageText, LabelledImage, Reject
+from eosin.records import Embedding, ImageText, Reject
 
-_RECORDS: dict[str, type[ImageText] | type[LabelledImage]] = {"image_text": ImageText, "labelled_images": LabelledImage}
-_COLUMNS = ("id", "source", "licence", "group", "split", "slide", "mpp", "provenance", "extra", "image")
-_OWN = {"image_text": ("captions",), "labelled_images": ("label",)}
 _JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
 class EmbedTask:
-    """Embeds a shard's records; picklable, and a function of the task alone.
+    """Embeds some records; picklable, and a function of the task alone.
 
     Attributes:
         spec: of the embedder.
-        data: folder of the artefact.
+        data: what is embedded.
         thumbnail: longer side in pixels; 0 for none.
     """
 
     spec: EmbedderSpec
-    data: str
+    data: ArtefactImages | FolderImages
     thumbnail: int
 
     def __call__(self, task: Task) -> Iterable[Embedding | Reject]:
         """The task's embeddings in the order of its records."""
-        embedder, table = _embedder(self.spec), _table(self.data, task.split)
+        embedder = _embedder(self.spec)
         for start in range(task.start, task.stop, self.spec.batch_size):
-            rows = range(start, min(start + self.spec.batch_size, task.stop))
-            yield from self._embed(embedder, [table[row] for row in rows])
+            yield from self._embed(embedder, self.data.read(task, start, min(start + self.spec.batch_size, task.stop)))
 
-    def _embed(self, embedder: Embedder, records: list[ImageText | LabelledImage]) -> Iterator[Embedding | Reject]:
+    def _embed(self, embedder: Embedder, found: Sequence[Pictured | Reject]) -> Iterator[Embedding | Reject]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            thumbnails = list(pool.map(lambda record: _thumbnail(record.image, self.thumbnail), records))
-        good = [record for record, thumbnail in zip(records, thumbnails, strict=True) if not isinstance(thumbnail, ImageError)]
-        vectors = iter(embedder.embed_images([record.image for record in good]))
-        for record, thumbnail in zip(records, thumbnails, strict=True):
-            if isinstance(thumbnail, ImageError):
-                yield Reject(record.id, thumbnail.reason, thumbnail.message)
-            else:
-                yield _embedding(record, next(vectors), thumbnail)
+            looked = list(pool.map(self._look, found))
+        vectors = iter(embedder.embed_images([item[0].image for item in looked if not isinstance(item, Reject)]))
+        for item in looked:
+            yield item if isinstance(item, Reject) else _embedding(item[0], next(vectors), item[1])
+
+    def _look(self, found: Pictured | Reject) -> tuple[Pictured, bytes | None] | Reject:
+        """The record with its thumbnail, or why it cannot be embedded."""
+        if isinstance(found, Reject):
+            return found
+        try:
+            return found, _thumbnail(found.image, self.thumbnail)
+        except ImageError as error:
+            return Reject(found.id, error.reason, error.message)
 
 
 @functools.lru_cache(maxsize=1)
@@ -71,21 +75,13 @@ def _embedder(spec: EmbedderSpec) -> Embedder:
     return load_embedder(spec)
 
 
-@functools.lru_cache(maxsize=4)
-def _table(data: str, split: str) -> RecordTable[ImageText] | RecordTable[LabelledImage]:
-    artefact = open_artefact(data)
-    columns = (*_COLUMNS, *_OWN[artefact.kind])
-    if artefact.kind == "image_text":
-        return RecordTable(artefact, ImageText, split, columns)
-    return RecordTable(artefact, LabelledImage, split, columns)
+def _thumbnail(data: bytes, side: int) -> bytes | None:
+    """A small JPEG; None where none is wanted.
 
-
-def _thumbnail(data: bytes, side: int) -> bytes | ImageError | None:
-    """A small JPEG; what is wrong where the image cannot be decoded; None where none is wanted."""
-    try:
-        pixels = decode_image(data)
-    except ImageError as error:
-        return error
+    Raises:
+        ImageError: the image cannot be decoded.
+    """
+    pixels = decode_image(data)
     if side == 0:
         return None
     image = Image.fromarray(pixels)
@@ -95,7 +91,7 @@ def _thumbnail(data: bytes, side: int) -> bytes | ImageError | None:
     return buffer.getvalue()
 
 
-def _embedding(record: ImageText | LabelledImage, vector: NDArray[np.float32], thumbnail: bytes | None) -> Embedding:
+def _embedding(record: Pictured, vector: NDArray[np.float32], thumbnail: bytes | None) -> Embedding:
     """The record's embedding; label and caption come from its own column, else from `extra`."""
     if isinstance(record, ImageText):
         caption, label = next(iter(record.captions), None), _text(record.extra.get("label"))
@@ -122,39 +118,71 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _fingerprint(model: Path) -> str:
-    """The embedder's, without loading it: a finished artefact is found again in no time."""
-    if clip_format(model) == "open_clip":
-        from eosin.models.open_clip import open_clip_fingerprint
+@dataclass(frozen=True)
+class Tower:
+    """The model that embeds: its folder, and what a plan tells of it."""
 
-        return open_clip_fingerprint(model)
-    from eosin.models.transformers_clip import transformers_fingerprint
+    folder: Path
+    fingerprint: str
+    repository: str = ""
+    commit: str = ""
 
-    return transformers_fingerprint(model)
+
+def find_tower(config: ClipEmbedConfig, inputs: Inputs) -> Tower:
+    """The model that the recipe names, fetched where it is named by its repository.
+
+    Raises:
+        ConfigError: none or several are named.
+        InputError: it cannot be had, or its folder is none of a model.
+    """
+    named = [key for key in ("model", "folder", "name") if getattr(config, key)]
+    if len(named) > 1 or not (named or config.preset):
+        raise ConfigError(
+            f"one model embeds: model=ARTEFACT, folder=DIR, name=ORGANISATION/REPOSITORY or preset=NAME alone; got {', '.join(named) or 'none'}"
+        )
+    if "model" in inputs.artefacts:
+        folder = inputs.artefacts["model"].path
+    elif "folder" in inputs.folders:
+        folder = inputs.folders["folder"]
+    else:
+        repository = config.name or load_preset(config.preset).repository
+        folder = fetch_model(repository, config.revision)
+        return Tower(folder, fingerprint_of_model(folder, config.preset), repository, folder.name)
+    return Tower(folder, fingerprint_of_model(folder, config.preset))
 
 
-def embed_plan(config: ClipEmbedConfig, inputs: Inputs) -> Plan:
+def find_images(config: ClipEmbedConfig, inputs: Inputs) -> ArtefactImages | FolderImages:
+    """What the recipe wants embedded.
+
+    Raises:
+        ConfigError: neither or both of `data` and `images` are given, or a split is unknown.
+    """
+    if ("data" in inputs.artefacts) == ("images" in inputs.folders):
+        raise ConfigError("what is embedded is either data=ARTEFACT or images=FOLDER; give one of them")
+    if "data" in inputs.artefacts:
+        return ArtefactImages(str(inputs.artefacts["data"].path), tuple(config.splits))
+    if config.splits:
+        raise ConfigError(
+            f"splits: a plain folder has none; leave splits out, or build an artefact of it first; got {', '.join(config.splits)}"
+        )
+    return FolderImages(str(inputs.folders["images"]), config.source, config.licence)
+
+
+def embed_plan(config: ClipEmbedConfig, inputs: Inputs, data: ArtefactImages | FolderImages, tower: Tower) -> Plan:
     """What the embeddings will be.
 
     Raises:
         ConfigError: a split is unknown, or has no records.
     """
-    data, model = inputs.artefacts["data"], inputs.artefacts["model"]
-    tasks = [task for split in _splits(config, data) for task in chunked("data", split, data.manifest["splits"][split], config.shard_size)]
+    tasks = [task for split, count in data.counts().items() for task in chunked(data.name, split, count, config.shard_size)]
     facts = {
-        "title": f"Embeddings of {data.plan.facts.get('title', 'images')}",
-        "fingerprint": _fingerprint(model.path),
-        "classes": list(data.classes),
+        "title": f"Embeddings of {data.title()}",
+        "fingerprint": tower.fingerprint,
+        "classes": data.classes(),
+        **({"repository": tower.repository, "commit": tower.commit} if tower.repository else {}),
+        **({"preset": settings_of(load_preset(config.preset))} if config.preset else {}),
     }
     return Plan("embeddings", "clip embed", settings_of(config), inputs.refs, tuple(tasks), facts)
-
-
-def _splits(config: ClipEmbedConfig, data: Artefact) -> list[str]:
-    held = data.manifest["splits"]
-    for split in config.splits:
-        if split not in held:
-            raise ConfigError(f"splits: {data.path} has no records of split {split!r}; it holds: {', '.join(held) or 'none'}")
-    return [split for split in SPLITS if split in held and (not config.splits or split in config.splits)]
 
 
 def embed(config: ClipEmbedConfig, inputs: Inputs, out: Path, *, engine: Engine, threads: int, device: str, overwrite: bool) -> Artefact:
@@ -162,13 +190,20 @@ def embed(config: ClipEmbedConfig, inputs: Inputs, out: Path, *, engine: Engine,
 
     Raises:
         ArtefactError: see `ArtefactWriter`.
-        ConfigError: see `embed_plan`.
+        ConfigError, InputError: see `find_tower`, `find_images` and `embed_plan`.
     """
-    data, model = inputs.artefacts["data"], inputs.artefacts["model"]
-    spec = EmbedderSpec(str(model.path), device=device, batch_size=config.batch_size)
-    produce = EmbedTask(spec, str(data.path), config.thumbnail)
+    data, tower = find_images(config, inputs), find_tower(config, inputs)
+    spec = EmbedderSpec(str(tower.folder), device=device, batch_size=config.batch_size, preset=config.preset, precision=config.precision)
+    produce = EmbedTask(spec, data, config.thumbnail)
     resources = Resources(cpus=threads, gpus=1.0 if device.startswith("cuda") else 0.0, model=True)
-    step = Step("embeddings", embed_plan(config, inputs), _WithThreads(produce, threads), inputs.paths, resources=resources)
+    step = Step(
+        "embeddings",
+        embed_plan(config, inputs, data, tower),
+        _WithThreads(produce, threads),
+        inputs.paths,
+        resources=resources,
+        half_vectors=config.store == "float16",
+    )
     return run_step(step, out, engine, overwrite=overwrite)
 
 

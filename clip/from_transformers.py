@@ -71,7 +71,7 @@ def model_cfg_of_clip(folder: Path) -> dict[str, Any]:
         )
     from transformers import CLIPConfig
 
-    full = CLIPConfig(**config)
+    full: Any = CLIPConfig(**config)
     vision, text = full.vision_config, full.text_config
     if vision.hidden_act != text.hidden_act or vision.hidden_act not in _ACTIVATIONS:
         raise Unsupported(f"{folder}: towers with {vision.hidden_act} and {text.hidden_act}; open_clip has gelu or quick_gelu in both")

@@ -7,6 +7,7 @@ among them, in both directions (UniCL, Yang et al. 2022, eq. 2 and 3).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -131,7 +132,7 @@ class Keep:
         node, each = features.keys.node, features.keys.each
         alone = features.keys.node.max().clamp(min=-1) + 1 + torch.arange(len(node), device=node.device)
         classes = torch.where((node >= 0) & (rules.positives == "same_disease"), node, alone)
-        _, number = classes.unique(return_inverse=True)
+        _, number = torch.unique(classes, return_inverse=True)
         texts_with = positive.any(dim=0)
         forth = _metric(logits, positive, ~positive & ~spared, number)
         owners = number.repeat_interleave(each)[texts_with]
@@ -172,10 +173,18 @@ def _info_nce(config: ObjectiveConfig) -> Objective:
     return InfoNce(config.hardness)
 
 
-OBJECTIVES = {
+def _sig_lip(config: ObjectiveConfig) -> Objective:
+    return SigLip()
+
+
+def _keep(config: ObjectiveConfig) -> Objective:
+    return Keep()
+
+
+OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {
     "infonce": _info_nce,
-    "siglip": lambda _: SigLip(),
+    "siglip": _sig_lip,
     "coca": _info_nce,
-    "keep": lambda _: Keep(),
+    "keep": _keep,
 }
 """What makes each objective's contrastive part; CoCa's is InfoNCE, and its captioning is `caption_loss`."""

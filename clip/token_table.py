@@ -77,7 +77,7 @@ def _write(path: Path, tokeniser: Tokeniser, texts: Sequence[str], context: int)
     """Write the table; how many texts were cut, and the highest id."""
     truncated = highest = 0
     with replacing(path) as temporary, bar("captions", len(texts)) as moving:
-        table = np.lib.format.open_memmap(str(temporary), mode="w+", dtype=np.int32, shape=(len(texts), context))  # type: ignore[no-untyped-call]
+        table = np.lib.format.open_memmap(str(temporary), mode="w+", dtype=np.int32, shape=(len(texts), context))
         for start in range(0, len(texts), _CHUNK):
             ids, cut = tokeniser(texts[start : start + _CHUNK])
             table[start : start + len(ids)] = ids
