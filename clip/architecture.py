@@ -63,7 +63,12 @@ def build_model(folder: Path, seed: int) -> OpenClipModel:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_open_clip(folder)
+        model = build_open_clip(folder)
+        decoder = getattr(model, "text_decoder", None)
+        if decoder is not None:
+            # open_clip 3.3 leaves this one weight as the memory was found: its decoder's init_parameters is never called.
+            torch.nn.init.normal_(decoder.text_projection, std=decoder.text_projection.shape[0] ** -0.5)
+        return model
 
 
 def activation_of(model: OpenClipModel) -> str:

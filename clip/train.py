@@ -257,7 +257,9 @@ def _let_learn(config: ClipTrainConfig, model: OpenClipModel) -> Any | None:
         with torch.no_grad():
             model.logit_scale.fill_(-math.log(config.optimiser.temperature))
         model.logit_scale.requires_grad_(False)
-    return adapt(model, towers_of(config))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return adapt(model, towers_of(config))
 
 
 def _go_on_from(run: Run, checkpoint: Checkpoint) -> None:

@@ -17,7 +17,7 @@ from eosin.errors import ConfigError
 ARGUMENTS = ["epochs=2", "positives=same_caption", "objective.spare=[group]", "objective.captions=2", "--workers", "1", "--device", "cpu"]
 
 
-@pytest.mark.parametrize("more", [[], ["objective.name=keep"], ["micro_batch=3", "objective.name=siglip"]])
+@pytest.mark.parametrize("more", [[], ["micro_batch=3", "objective.name=keep", "vision.train=lora"]])
 def test_two_processes_end_with_the_weights_of_one(
     more: list[str], pairs_artefact: Artefact, recipe: Path, train: Any, tmp_path: Path
 ) -> None:

@@ -131,6 +131,16 @@ def test_independent_micro_batches_are_batches_of_their_own(make: Make) -> None:
         torch.testing.assert_close(value, (parts[0][0][name] + parts[1][0][name]) / 2, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_every_weight_of_a_captioner_is_drawn_from_the_seed(make: Make) -> None:
+    first = make(**OBJECTIVES["coca"])[0].model
+    waste = [torch.full((32, 320), float(number)) for number in range(1, 40)]
+    del waste
+    second = make(**OBJECTIVES["coca"])[0].model
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+    assert 0.1 < float(first.text_decoder.text_projection.std()) < 0.3
+
+
 def test_recomputing_blocks_changes_no_gradient(make: Make) -> None:
     stepper, batches = make()
     kept, _ = gradient(stepper, batches)
