@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from eosin.eval.metrics.bootstrap import Resampling, intervals
-from eosin.eval.metrics.statistic import Statistic, difference
+from eosin.eval.metrics.statistic import difference
 from eosin.eval.predictions import Rows, RunKey
-from eosin.eval.scorers import Scored
+from eosin.eval.scored import Scored
 from eosin.eval.tasks.names import COLOUR_MODEL
 
 # condition -> whether it stands first: what the image adds is plain minus blind, what evidence adds is evidence minus plain.
@@ -36,7 +36,7 @@ def deltas(runs: Mapping[RunKey, Run], resampling: Resampling) -> list[dict[str,
 
 
 def _pairs(key: RunKey, runs: Mapping[RunKey, Run]) -> list[tuple[RunKey, RunKey]]:
-    plain = RunKey(key.task, key.model, "plain", key.benchmark)
+    plain = RunKey(key.task, key.model, "plain", key.benchmark, key.protocol)
     colour = RunKey(key.task, COLOUR_MODEL, "plain", key.benchmark)
     pairs = []
     if key.condition in _AGAINST_PLAIN and plain in runs:
@@ -52,7 +52,7 @@ def _delta(first: RunKey, second: RunKey, runs: Mapping[RunKey, Run], resampling
     pairs = [(number, place[question]) for number, question in enumerate(one.rows.question) if question in place]
     here, there = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True)) if pairs else (np.zeros(0, np.int64),) * 2
     metric = one.scored.main
-    statistic = difference(_taken(one.scored.statistics[metric], here), _taken(other.scored.statistics[metric], there))
+    statistic = difference(one.scored.statistics[metric].taken(here), other.scored.statistics[metric].taken(there))
     groups = [one.rows.group[number] for number in here]
     interval = intervals({metric: statistic}, groups, resampling)[metric]
     return {
@@ -67,15 +67,11 @@ def _delta(first: RunKey, second: RunKey, runs: Mapping[RunKey, Run], resampling
     }
 
 
-def _taken(statistic: Statistic, places: np.typing.NDArray[np.int64]) -> Statistic:
-    return Statistic(statistic.columns[places], statistic.value)
-
-
 def not_compared(runs: Mapping[RunKey, Run]) -> list[str]:
     """A sentence for each condition that has no `plain` run over its own benchmark: such scores do not stand in one row."""
     notes = []
     for key in runs:
-        others = sorted({run.benchmark for run in runs if (run.task, run.model, run.condition) == (key.task, key.model, "plain")})
+        others = sorted({run.benchmark for run in runs if replace(run, benchmark="") == replace(key, benchmark="", condition="plain")})
         if key.condition != "plain" and key.benchmark not in others:
             where = f"its plain run asked benchmark {', '.join(name[:16] for name in others)}" if others else "it has no plain run here"
             notes.append(f"{key.task}, {key.condition}, model {key.model}, benchmark {key.benchmark[:16]}: not compared, {where}.")

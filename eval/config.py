@@ -7,12 +7,12 @@ from typing import Literal
 
 from eosin.config import input_path, input_paths
 from eosin.errors import ConfigError
-from eosin.eval.tasks.names import Condition
+from eosin.eval.tasks.names import Condition, Corruption
 from eosin.models.protocols import Sampling
 from eosin.records import SPLITS, TASKS
 
 
-def _check(split: str, **counts: int | None) -> None:
+def check_split(split: str, **counts: int | None) -> None:
     """Refuse a split that is none, and counts below 1."""
     if split not in SPLITS:
         raise ConfigError(f"split: got {split!r}; allowed: {', '.join(SPLITS)}")
@@ -39,8 +39,14 @@ class ZeroShotConfig:
         data: the labelled images.
         split: which of them.
         labels: a label set by name or file; empty takes the one that the data carry.
-        prompts: the templates, by name below `eosin.configs` or as a file.
+        class_names: or a protocol's class set, as PROTOCOL/SET: `conch/nct_crc`; images of labels that it leaves out are not asked.
+        rename: label in the records -> label in the class set, where they differ.
+        prompts: the protocol, by name below `eosin.configs` or as a file; a `.json` file is one of CONCH's, with class names of its own.
         condition: `plain`, or `blind` with a black image of the same size.
+        corruptions: ask every image again under each of these, see `eosin.eval.corruptions`.
+        severities: how strongly, from 1 to 5.
+        domain: `source`, `slide`, or a key of `extra`, such as `scanner`: what in-domain and out-of-domain images differ by.
+        in_domain: its values that count as in-domain; all others are out of it.
         limit: at most so many images, spread over groups.
         pictures: how many questions keep a small picture for reports.
         shard_size: questions a shard: what a killed run loses at most.
@@ -56,8 +62,14 @@ class ZeroShotConfig:
     data: str = input_path("labelled_images")
     split: str = "test"
     labels: str = ""
+    class_names: str = ""
+    rename: dict[str, str] = field(default_factory=dict)
     prompts: str = "prompts/histology"
     condition: Literal["plain", "blind"] = "plain"
+    corruptions: tuple[Corruption, ...] = ()
+    severities: tuple[int, ...] = (1, 3, 5)
+    domain: str = ""
+    in_domain: tuple[str, ...] = ()
     limit: int | None = None
     pictures: int = 60
     shard_size: int = 512
@@ -66,9 +78,16 @@ class ZeroShotConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.split, limit=self.limit, shard_size=self.shard_size, batch_size=self.batch_size)
+        check_split(self.split, limit=self.limit, shard_size=self.shard_size, batch_size=self.batch_size)
         if bool(self.model) == bool(self.folder):
             raise ConfigError("zero_shot needs one of model=ARTEFACT and folder=DIR")
+        named = [name for name in (self.labels, self.class_names, self.prompts if self.prompts.endswith(".json") else "") if name]
+        if len(named) > 1:
+            raise ConfigError(f"labels, class_names and a .json file of prompts each name the classes: keep one of {', '.join(named)}")
+        if self.corruptions and (self.condition != "plain" or any(not 1 <= severity <= 5 for severity in self.severities)):
+            raise ConfigError(f"corruptions go with condition plain and severities from 1 to 5; got {self.condition}, {self.severities}")
+        if bool(self.domain) != bool(self.in_domain):
+            raise ConfigError("domain and in_domain go together: domain=scanner 'in_domain=[A,B]'")
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,7 @@ class VqaConfig:
 
     def __post_init__(self) -> None:
         counts = {"limit_per_task": self.limit_per_task, "evidence_k": self.evidence_k}
-        _check(self.split, **counts, shard_size=self.shard_size, batch_size=self.batch_size)
+        check_split(self.split, **counts, shard_size=self.shard_size, batch_size=self.batch_size)
         _check_tasks(self.tasks)
         if self.instructions:
             _check_tasks(tuple(self.instructions))
@@ -180,8 +199,8 @@ class ColourConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.split, limit_per_task=self.limit_per_task, shard_size=self.shard_size)
-        _check(self.train_split)
+        check_split(self.split, limit_per_task=self.limit_per_task, shard_size=self.shard_size)
+        check_split(self.train_split)
         _check_tasks(self.tasks)
         if not (self.data or self.conversations):
             raise ConfigError("colour_baseline needs data=ARTEFACT (labelled images), conversations=ARTEFACT, or both")

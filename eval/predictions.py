@@ -6,28 +6,55 @@ import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
 from eosin.artefacts.parquet import read_parquet
+from eosin.config import load
 from eosin.errors import InputError
 
-_COLUMNS = ["question", "group", "benchmark", "condition", "task", "answer", "options", "reply", "finish_reason", "model", "topic"]
+_COLUMNS = ["question", "group", "benchmark", "condition", "task", "answer", "options", "reply", "finish_reason", "model", "topic", "scores"]
 
 
 @dataclass(frozen=True, order=True)
 class RunKey:
-    """What a score is a score of. `benchmark` is the digest of the questions, `model` a fingerprint."""
+    """What a score is a score of.
+
+    Attributes:
+        task: what was asked.
+        model: a fingerprint.
+        condition: how it was asked.
+        benchmark: the digest of the questions.
+        protocol: by which rules: prompts and class names, or the settings of a probe; empty where a task has one way.
+    """
 
     task: str
     model: str
     condition: str
     benchmark: str
+    protocol: str = ""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a protocol fixes beside the prompts.
+
+    Attributes:
+        id: its name, version and content in short; empty for none.
+        metric: the score it quotes; empty for the task's own.
+        aggregate: how its draws become one number; empty where there is one draw.
+        title: for readers.
+    """
+
+    id: str = ""
+    metric: str = ""
+    aggregate: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,10 @@ class Rows:
     reply: tuple[str, ...]
     finish_reason: tuple[str, ...]
     topic: tuple[str, ...]
+    scores: tuple[tuple[float, ...], ...] = ()
+    draws: tuple[tuple[int, ...], ...] = ()
+    domain: tuple[str, ...] = ()
+    rules: Rules = Rules()
 
     def __len__(self) -> int:
         return len(self.question)
@@ -65,15 +96,34 @@ def read_runs(artefacts: Iterable[Artefact]) -> dict[RunKey, Rows]:
     Raises:
         InputError: there are none, or one question was answered twice in one run.
     """
-    tables = [read_parquet(shard, _COLUMNS) for artefact in artefacts for shard in artefact.shards()]
+    tables = [_read(artefact, shard) for artefact in artefacts for shard in artefact.shards()]
     if not tables:
         raise InputError("the predictions are empty: there is nothing to score")
-    values = {name: column.to_pylist() for name, column in zip(_COLUMNS, pa.concat_tables(tables).columns, strict=True)}
+    names = [*_COLUMNS, "rules", "draws", "domain"]
+    values = {name: [value for table in tables for value in table[name]] for name in names}
     members: dict[RunKey, list[int]] = {}
-    keys = zip(values["task"], values["model"], values["condition"], values["benchmark"], strict=True)
-    for row, key in enumerate(keys):
-        members.setdefault(RunKey(*key), []).append(row)
+    keys = zip(values["task"], values["model"], values["condition"], values["benchmark"], values["rules"], strict=True)
+    for row, (task, model, condition, benchmark, rules) in enumerate(keys):
+        members.setdefault(RunKey(task, model, condition, benchmark, rules.id), []).append(row)
     return {key: _rows(key, values, members[key]) for key in sorted(members)}
+
+
+def rules_of(artefact: Artefact) -> Rules:
+    """The protocol that a predictions artefact was made by."""
+    return load(Rules, artefact.plan.facts.get("protocol", {}))
+
+
+def _read(artefact: Artefact, shard: Path) -> dict[str, list[Any]]:
+    """A shard's columns, and of `extra` what scoring needs, where the plan says that it is there."""
+    rules, domains = rules_of(artefact), bool(artefact.plan.facts.get("domains"))
+    more = ["extra"] if rules.aggregate or domains else []
+    table = read_parquet(shard, [*_COLUMNS, *more])
+    values: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in _COLUMNS}
+    extras = [json.loads(extra) for extra in table.column("extra").to_pylist()] if more else [{}] * len(table)
+    values["draws"] = [tuple(extra.get("draws", ())) for extra in extras]
+    values["domain"] = [extra.get("domain", "") for extra in extras]
+    values["rules"] = [rules] * len(table)
+    return values
 
 
 def _rows(key: RunKey, values: dict[str, list[Any]], members: list[int]) -> Rows:
@@ -97,6 +147,10 @@ def _rows(key: RunKey, values: dict[str, list[Any]], members: list[int]) -> Rows
         reply=column("reply"),
         finish_reason=column("finish_reason"),
         topic=tuple(topic or "" for topic in column("topic")),
+        scores=tuple(tuple(scores or ()) for scores in column("scores")),
+        draws=column("draws"),
+        domain=column("domain"),
+        rules=values["rules"][members[0]],
     )
 
 

@@ -1,30 +1,145 @@
-"""Prompt templates for zero-shot classification, editable in `eosin.configs/prompts/*.yaml`."""
+"""Zero-shot protocols: templates, class names and how many prompts become one answer; editable in `eosin.configs/prompts/*.yaml`.
+
+The same weights on the same images differ by ten points and more between the published protocols, so a protocol is data with a version,
+and every prompt stands in the result. CONCH's prompt files (Lu et al. 2024), the field's exchange format, are read as they are.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from eosin.artefacts.plan import canonical_json
-from eosin.config import load_recipe
+from eosin.config import find_recipe, load_recipe
 from eosin.errors import ConfigError
-from eosin.labels import LabelSet
+from eosin.labels import LabelClass, LabelSet
+
+Prompts = dict[str, tuple[str, ...]]
+Metric = Literal["accuracy", "balanced_accuracy", "weighted_f1", "auroc"]
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """What a protocol calls the classes of a data set.
+
+    Attributes:
+        classes: label -> its names.
+        templates: in place of the protocol's; empty for those.
+        left_out: labels whose images the protocol does not ask about.
+        title: for readers.
+    """
+
+    classes: dict[str, tuple[str, ...]]
+    templates: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        _check_templates(self.templates)
+        if len(self.classes) < 2:
+            raise ConfigError(f"a class set names at least two classes; got {', '.join(self.classes) or 'none'}")
+        for label, names in self.classes.items():
+            if not names or not all(name.strip() for name in names):
+                raise ConfigError(f"class {label!r} has no name, or an empty one; every class needs at least one name")
+
+    def label_set(self) -> LabelSet:
+        """The classes as a label set."""
+        return LabelSet({label: LabelClass(names[0], names) for label, names in self.classes.items()}, self.title)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Prompts drawn at random in place of all at once.
+
+    Attributes:
+        count: draws; each one classifies every image.
+        seed: of the draws.
+        fewest: templates in a draw, at least; the same ones for every class, each class with one name drawn.
+        most: templates in a draw, at most.
+    """
+
+    count: int = 50
+    seed: int = 0
+    fewest: int = 1
+    most: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 1 <= self.fewest <= self.most:
+            raise ConfigError(f"draws wants count of at least 1, and 1 <= fewest <= most; got {self.count}, {self.fewest}, {self.most}")
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Templates with `{name}` in them, for the name of a class."""
+    """A protocol.
+
+    Attributes:
+        templates: each with `{name}` in it, for the name of a class.
+        title: for readers.
+        version: raised with every change of the file's meaning.
+        metric: the score the protocol quotes; empty for accuracy.
+        draws: where it draws prompts; the score is then the median over the draws.
+        class_sets: what it calls the classes of known data sets.
+    """
 
     templates: tuple[str, ...]
     title: str = ""
+    version: int = 1
+    metric: Metric | None = None
+    draws: Draws | None = None
+    class_sets: dict[str, ClassSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.templates:
             raise ConfigError("a prompt set needs at least one template")
-        for template in self.templates:
-            if "{name}" not in template:
-                raise ConfigError(f"the prompt template {template!r} must hold {{name}}")
+        _check_templates(self.templates)
+        if self.draws and self.draws.most > len(self.templates):
+            raise ConfigError(f"draws.most is {self.draws.most}, but there are {len(self.templates)} templates")
+
+
+def _check_templates(templates: Sequence[str]) -> None:
+    for template in templates:
+        if "{name}" not in template:
+            raise ConfigError(f"the prompt template {template!r} must hold {{name}}")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How every class is worded: one way, or several draws, each of which answers for itself.
+
+    Attributes:
+        draws: label -> prompts, classes in the same order in each.
+        title: the protocol's.
+        name: the protocol's file and version.
+        metric: the score to quote; empty for accuracy.
+    """
+
+    draws: tuple[Prompts, ...]
+    title: str
+    name: str
+    metric: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels in their order."""
+        return tuple(self.draws[0])
+
+    @property
+    def hash(self) -> str:
+        """sha256 over all prompts, classes in their order."""
+        return hash_of(self.draws[0]) if len(self.draws) == 1 else hash_of_draws(self.draws)
+
+    def facts(self) -> dict[str, Any]:
+        """What a plan says of it: `protocol`, and every prompt."""
+        protocol = {"id": f"{self.name} {self.hash[:8]}", "metric": self.metric, "title": self.title}
+        protocol["aggregate"] = "median" if len(self.draws) > 1 else ""
+        worded = [{label: list(texts) for label, texts in draw.items()} for draw in self.draws]
+        return {"protocol": protocol, **({"prompts": worded[0]} if len(worded) == 1 else {"prompt_draws": worded})}
 
 
 def load_prompts(name: str) -> PromptSet:
@@ -36,7 +151,77 @@ def load_prompts(name: str) -> PromptSet:
     return load_recipe(PromptSet, name)
 
 
-def prompts_of(labels: LabelSet, prompts: PromptSet) -> dict[str, tuple[str, ...]]:
+def find_class_set(name: str) -> ClassSet:
+    """A class set by PROTOCOL/SET, such as `conch/nct_crc`.
+
+    Raises:
+        ConfigError: there is no such protocol, or it has no such set.
+    """
+    protocol, _, wanted = name.rpartition("/")
+    recipe = protocol if protocol.endswith((".yaml", ".yml")) else f"prompts/{protocol or wanted}"
+    sets = load_prompts(recipe).class_sets
+    if not protocol or wanted not in sets:
+        raise ConfigError(f"class_names: got {name!r}; wanted PROTOCOL/SET, and {recipe} has the sets: {', '.join(sets) or 'none'}")
+    return sets[wanted]
+
+
+def worded(prompts: str, labels: LabelSet, templates: Sequence[str] = ()) -> Wording:
+    """A protocol's wording of these classes.
+
+    Args:
+        prompts: see `load_prompts`.
+        labels: what the classes are called.
+        templates: in place of the protocol's.
+
+    Raises:
+        ConfigError: see `load_prompts`; or a draw wants more templates than there are.
+    """
+    found = load_prompts(prompts)
+    chosen = PromptSet(tuple(templates) or found.templates, draws=found.draws)
+    name = f"{find_recipe(prompts).stem} v{found.version}"
+    draws = tuple(_drawn(labels, chosen, found.draws)) if found.draws else (prompts_of(labels, chosen),)
+    return Wording(draws, found.title, name, found.metric or "")
+
+
+def _drawn(labels: LabelSet, prompts: PromptSet, draws: Draws) -> list[Prompts]:
+    """Prompt sets as MI-Zero draws them (Lu et al. 2023, 4.2): a subset of the templates, and one name for each class."""
+    rng = np.random.default_rng(draws.seed)
+    found = []
+    for _ in range(draws.count):
+        size = int(rng.integers(draws.fewest, draws.most + 1))
+        places = sorted(rng.choice(len(prompts.templates), size, replace=False).tolist())
+        names = {label: item.names[int(rng.integers(len(item.names)))] for label, item in labels.classes.items()}
+        found.append({label: tuple(prompts.templates[place].replace("{name}", name) for place in places) for label, name in names.items()})
+    return found
+
+
+def read_conch(path: Path) -> Wording:
+    """A prompt file of CONCH: `{"0": {"classnames": {label: name or names}, "templates": [... CLASSNAME ...]}}`; each entry is a draw.
+
+    Raises:
+        ConfigError: the file is not of that form, a class has no name, or the entries name different classes.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = [_conch_entry(key, entry) for key, entry in entries.items()]
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        message = f'{path} is no prompt file of the form {{"0": {{"classnames": ..., "templates": ...}}}}: {type(error).__name__} {error}'
+        raise ConfigError(message) from error
+    if not found or any(list(draw) != list(found[0]) for draw in found):
+        raise ConfigError(f"{path}: every entry must name the same classes in the same order, and there must be one entry at least")
+    return Wording(tuple(found), f"prompts of {path.name}", path.stem)
+
+
+def _conch_entry(key: str, entry: Mapping[str, Any]) -> Prompts:
+    templates = [str(template) for template in entry["templates"]]
+    if not templates or any("CLASSNAME" not in template for template in templates):
+        raise ConfigError(f"entry {key!r}: each of its templates must hold CLASSNAME; got {templates}")
+    names = {label: [value] if isinstance(value, str) else [str(name) for name in value] for label, value in entry["classnames"].items()}
+    ClassSet({str(label): tuple(found) for label, found in names.items()})
+    return {str(label): tuple(text.replace("CLASSNAME", name) for name in found for text in templates) for label, found in names.items()}
+
+
+def prompts_of(labels: LabelSet, prompts: PromptSet) -> Prompts:
     """Every prompt of every class: each template with each of the class's names."""
     return {
         label: tuple(template.replace("{name}", name) for name in found.names for template in prompts.templates)
@@ -47,3 +232,8 @@ def prompts_of(labels: LabelSet, prompts: PromptSet) -> dict[str, tuple[str, ...
 def hash_of(prompts: Mapping[str, Sequence[str]]) -> str:
     """sha256 over all prompts, classes in their order."""
     return hashlib.sha256(canonical_json([[label, list(texts)] for label, texts in prompts.items()])).hexdigest()
+
+
+def hash_of_draws(draws: Sequence[Prompts]) -> str:
+    """sha256 over the prompts of every draw."""
+    return hashlib.sha256(canonical_json([hash_of(draw) for draw in draws])).hexdigest()

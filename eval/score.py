@@ -20,10 +20,11 @@ from eosin.eval.comparison import Run, deltas, not_compared
 from eosin.eval.config import ScoreConfig
 from eosin.eval.examples import examples_by_run
 from eosin.eval.metrics.bootstrap import Resampling, intervals
-from eosin.eval.metrics.statistic import Statistic
+from eosin.eval.metrics.statistic import Score
 from eosin.eval.predictions import Rows, RunKey, model_names, read_runs, read_shown
 from eosin.eval.report import Report, render_html, render_markdown
-from eosin.eval.scorers import SCORERS, Scored
+from eosin.eval.scored import Scored
+from eosin.eval.scorers import SCORERS
 from eosin.eval.summary import flat_scores
 from eosin.progress import say, show_table, track
 
@@ -86,6 +87,7 @@ def _row(key: RunKey, run: Run, resampling: Resampling, name: str) -> dict[str, 
         "name": name,
         "condition": key.condition,
         "benchmark": key.benchmark,
+        "protocol": key.protocol,
         "questions": len(rows),
         "groups": len(set(rows.group)),
         "errors": int(rows.failed.sum()),
@@ -109,7 +111,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _topics(rows: Rows, main: Statistic, resampling: Resampling) -> list[dict[str, Any]]:
+def _topics(rows: Rows, main: Score, resampling: Resampling) -> list[dict[str, Any]]:
     """The main score of each topic; empty where there is one topic."""
     members: dict[str, list[int]] = {}
     for place, topic in enumerate(rows.topic):
@@ -118,7 +120,7 @@ def _topics(rows: Rows, main: Statistic, resampling: Resampling) -> list[dict[st
         return []
     found = []
     for topic, places in sorted(members.items()):
-        part = Statistic(main.columns[np.array(places)], main.value)
+        part = main.taken(np.array(places))
         interval = intervals({topic: part}, [rows.group[place] for place in places], resampling)[topic]
         found.append({"topic": topic, "questions": len(places), **interval.to_json()})
     return found

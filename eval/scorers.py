@@ -5,69 +5,24 @@ Whatever cannot be read as an answer is invalid, and invalid is wrong: the denom
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eosin.errors import InputError
+from eosin.eval.encoder_scorers import score_labels, score_retrieval, score_survival
 from eosin.eval.metrics.bleu import bleu
 from eosin.eval.metrics.exact_match import exact_match
 from eosin.eval.metrics.grounding import grounding
 from eosin.eval.metrics.mcq import parse_choice
 from eosin.eval.metrics.normalise import normalise
 from eosin.eval.metrics.rouge_l import rouge_l
-from eosin.eval.metrics.statistic import Statistic, balanced_accuracy, mean_of
+from eosin.eval.metrics.statistic import Statistic, mean_of
 from eosin.eval.metrics.token_f1 import Overlap, token_overlap
 from eosin.eval.metrics.yes_no import parse_yes_no
 from eosin.eval.predictions import Rows
-
-# Past this many classes a confusion matrix is not read by anybody.
-_MOST_CLASSES = 30
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How often each class was answered by each: counts [classes][classes + 1], the last column counts invalid answers."""
-
-    classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One run, scored.
-
-    Attributes:
-        statistics: by name; `main` is the one that summaries quote.
-        main: its name.
-        credit: what each question earned of the main score, in [0, 1].
-        invalid: where no answer could be read.
-        chance: the main score of a uniform guess, where that is defined.
-        majority: the main score of always giving the most frequent answer, where that is defined.
-        majority_by_topic: the same with the most frequent answer of each topic.
-        confusion: for few classes.
-        notes: such as sacrebleu's signature.
-    """
-
-    statistics: dict[str, Statistic]
-    main: str
-    credit: NDArray[np.float64]
-    invalid: NDArray[np.bool_]
-    chance: float | None = None
-    majority: float | None = None
-    majority_by_topic: float | None = None
-    confusion: Confusion | None = None
-    notes: tuple[str, ...] = field(default_factory=tuple)
-
-
-def score_zero_shot(rows: Rows) -> Scored:
-    """Accuracy and balanced accuracy over the classes."""
-    said = [reply if reply in options else None for reply, options in zip(rows.reply, rows.options, strict=True)]
-    return _classified(rows, list(rows.answer), said, [1 / max(len(options), 1) for options in rows.options], by_topic=False)
-
+from eosin.eval.scored import Scored, classified, majority_by_topic, majority_of
 
 def score_closed(rows: Rows) -> Scored:
     """Yes/no questions; a closed question with another gold answer is read as a choice among its options, or by exact match."""
@@ -85,7 +40,7 @@ def score_closed(rows: Rows) -> Scored:
         else:
             said.append(normalise(reply) or None)
             chances.append(0.0)
-    return _classified(rows, gold, said, chances, by_topic=True)
+    return classified(rows, gold, said, chances, by_topic=True)
 
 
 def score_mcq(rows: Rows) -> Scored:
@@ -102,55 +57,13 @@ def score_mcq(rows: Rows) -> Scored:
         choice = parse_choice(reply, options)
         gold.append(chr(ord("A") + right))
         said.append(None if choice is None else chr(ord("A") + choice))
-    return _classified(rows, gold, said, [1 / len(options) for options in rows.options], by_topic=True)
+    return classified(rows, gold, said, [1 / len(options) for options in rows.options], by_topic=True)
 
 
 def _gold_choice(answer: str, options: Sequence[str]) -> int | None:
     """The option whose text is the answer; else what the answer says by letter."""
     same = [number for number, option in enumerate(options) if normalise(option) == normalise(answer)]
     return same[0] if len(same) == 1 else parse_choice(answer, options)
-
-
-def _classified(rows: Rows, gold: list[str], said: list[str | None], chances: list[float], *, by_topic: bool) -> Scored:
-    """Accuracy over labels; None is an invalid answer."""
-    invalid = np.array([answer is None for answer in said], dtype=bool) | rows.failed
-    correct = np.array([one == other for one, other in zip(said, gold, strict=True)], dtype=bool) & ~invalid
-    classes = sorted(set(gold))
-    number = {name: place for place, name in enumerate(classes)}
-    numbers = np.array([number[name] for name in gold], dtype=np.int64)
-    statistics = {"accuracy": mean_of(correct), "balanced_accuracy": balanced_accuracy(numbers, correct)}
-    return Scored(
-        statistics,
-        "accuracy",
-        correct.astype(np.float64),
-        invalid,
-        chance=None if 0.0 in chances else float(np.mean(chances)),
-        majority=_majority(gold),
-        majority_by_topic=_majority_by_topic(gold, rows.topic) if by_topic else None,
-        confusion=_confusion(gold, [None if bad else answer for answer, bad in zip(said, invalid, strict=True)]),
-    )
-
-
-def _confusion(gold: list[str], said: list[str | None]) -> Confusion | None:
-    classes = sorted(set(gold) | {answer for answer in said if answer is not None})
-    if len(classes) > _MOST_CLASSES:
-        return None
-    place = {name: number for number, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes) + 1), dtype=int)
-    for right, answer in zip(gold, said, strict=True):
-        counts[place[right], len(classes) if answer is None else place[answer]] += 1
-    return Confusion(tuple(classes), tuple(tuple(row) for row in counts.tolist()))
-
-
-def _majority(gold: Sequence[str]) -> float:
-    return max(Counter(gold).values()) / len(gold)
-
-
-def _majority_by_topic(gold: Sequence[str], topics: Sequence[str]) -> float:
-    by_topic: dict[str, Counter[str]] = {}
-    for answer, topic in zip(gold, topics, strict=True):
-        by_topic.setdefault(topic, Counter())[answer] += 1
-    return sum(max(counts.values()) for counts in by_topic.values()) / len(gold)
 
 
 def score_open(rows: Rows) -> Scored:
@@ -163,8 +76,8 @@ def score_open(rows: Rows) -> Scored:
         "exact",
         exact.astype(np.float64),
         invalid,
-        majority=_majority(gold),
-        majority_by_topic=_majority_by_topic(gold, rows.topic),
+        majority=majority_of(gold),
+        majority_by_topic=majority_by_topic(gold, rows.topic),
     )
 
 
@@ -203,7 +116,9 @@ def score_grounding(rows: Rows) -> Scored:
 
 
 SCORERS: dict[str, Callable[[Rows], Scored]] = {
-    "zero_shot": score_zero_shot,
+    **dict.fromkeys(("zero_shot", "zero_shot_slides", "probe", "slide_probe"), score_labels),
+    "retrieval": score_retrieval,
+    "survival": score_survival,
     "closed": score_closed,
     "open": score_open,
     "mcq": score_mcq,

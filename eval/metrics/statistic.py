@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Columns = NDArray[np.float64]
+# Counts of whole things lie in bytes: a score over fifty prompt draws has over a thousand columns.
+Counts = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -16,21 +18,56 @@ class Statistic:
     """A score.
 
     Attributes:
-        columns: float64 [questions, m]; what each question adds.
+        columns: [questions, m]; what each question adds.
         value: sums [r, m] -> scores [r]; nan where a sum leaves the score undefined.
     """
 
-    columns: Columns
+    columns: Columns | Counts
     value: Callable[[Columns], Columns]
 
     @property
     def score(self) -> float:
         """The score over all questions."""
-        return float(self.value(self.columns.sum(axis=0, keepdims=True))[0])
+        return float(self.value(self.columns.sum(axis=0, keepdims=True, dtype=np.float64))[0])
+
+    def taken(self, places: NDArray[np.int64]) -> Statistic:
+        """The same score over the questions at `places`, in that order."""
+        return Statistic(self.columns[places], self.value)
 
     def masked(self, keep: NDArray[np.bool_]) -> Statistic:
         """The same score over the questions `keep` alone; the others add nothing."""
         return Statistic(np.where(keep[:, None], self.columns, 0.0), self.value)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A score of pairs or ranks (AUROC, concordance), which no sums over questions give.
+
+    Attributes:
+        count: questions.
+        value: how often each question was drawn, float64 [r, questions] -> scores [r]; nan where that leaves the score undefined.
+    """
+
+    count: int
+    value: Callable[[Columns], Columns]
+
+    @property
+    def score(self) -> float:
+        """The score over all questions."""
+        return float(self.value(np.ones((1, self.count)))[0])
+
+    def taken(self, places: NDArray[np.int64]) -> Weighted:
+        """The same score over the questions at `places`."""
+
+        def value(weights: Columns) -> Columns:
+            whole = np.zeros((len(weights), self.count))
+            whole[:, places] = weights
+            return self.value(whole)
+
+        return Weighted(len(places), value)
+
+
+Score = Statistic | Weighted
 
 
 def mean_of(values: NDArray[np.floating] | NDArray[np.bool_]) -> Statistic:
@@ -51,8 +88,8 @@ def balanced_accuracy(gold: NDArray[np.int64], correct: NDArray[np.bool_]) -> St
         correct: [questions].
     """
     classes = int(gold.max()) + 1 if gold.size else 0
-    member = np.zeros((len(gold), classes))
-    member[np.arange(len(gold)), gold] = 1.0
+    member = np.zeros((len(gold), classes), dtype=np.uint8)
+    member[np.arange(len(gold)), gold] = 1
     return Statistic(np.concatenate([member * correct[:, None], member], axis=1), _mean_recall)
 
 
@@ -64,9 +101,22 @@ def _mean_recall(sums: Columns) -> Columns:
         return np.asarray(recall.sum(axis=1) / present.sum(axis=1))
 
 
-def difference(first: Statistic, second: Statistic) -> Statistic:
+def difference(first: Score, second: Score) -> Score:
     """First minus second, over the same questions in the same order: paired when it is resampled."""
+    if isinstance(first, Statistic) and isinstance(second, Statistic):
+        return _difference_of_sums(first, second)
+    one, other = _weighted(first), _weighted(second)
+    return Weighted(one.count, lambda weights: one.value(weights) - other.value(weights))
+
+
+def _difference_of_sums(first: Statistic, second: Statistic) -> Statistic:
     width = first.columns.shape[1]
     return Statistic(
         np.concatenate([first.columns, second.columns], axis=1), lambda sums: first.value(sums[:, :width]) - second.value(sums[:, width:])
     )
+
+
+def _weighted(score: Score) -> Weighted:
+    if isinstance(score, Weighted):
+        return score
+    return Weighted(len(score.columns), lambda weights: score.value(weights @ score.columns))

@@ -6,3 +6,23 @@ from typing import Literal
 
 Condition = Literal["plain", "blind", "no_image", "evidence"]
 COLOUR_MODEL = "colour-baseline"
+
+Corruption = Literal[
+    "jpeg",
+    "pixelate",
+    "defocus",
+    "motion",
+    "noise",
+    "brighter",
+    "darker",
+    "less_contrast",
+    "saturate",
+    "bubble",
+    "deposit",
+    "stain_shift",
+]
+
+
+def corrupted(name: str, severity: int) -> str:
+    """The condition of a corruption, such as `jpeg:3`."""
+    return f"{name}:{severity}"

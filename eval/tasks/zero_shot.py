@@ -1,7 +1,8 @@
 """Zero-shot classification: the class whose prompts lie nearest to the image (Radford et al. 2021, 3.1).
 
 Every prompt of a class (templates times names) is embedded; their mean, scaled to unit length, is the class's weight. What is recorded is
-the logits: cosine times the model's logit scale.
+the logits: cosine times the model's logit scale. A protocol that draws prompts (MI-Zero, KEEP) classifies every image once a draw: the class of
+each draw lies in `extra`, the reply is the class most draws gave, and the scores are each class's share of the draws.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +20,25 @@ from numpy.typing import NDArray
 from eosin.artefacts import Artefact, Plan, RecordTable, Task
 from eosin.commands import Inputs
 from eosin.config import load, settings_of
-from eosin.errors import EosinError, InputError
+from eosin.errors import ConfigError, EosinError, InputError
 from eosin.eval.asking import ask_each, refuse_dead_backend
 from eosin.eval.config import ZeroShotConfig
+from eosin.eval.corruptions import corrupt
 from eosin.eval.pictures import black_like, thumbnail
-from eosin.eval.prompts import hash_of, load_prompts, prompts_of
+from eosin.eval.prompts import ClassSet, Wording, find_class_set, read_conch, worded
 from eosin.eval.questions import Candidate, Selection, read_columns, select
+from eosin.eval.tasks.names import Corruption, corrupted
 from eosin.labels import LabelSet, load_label_set
 from eosin.models.protocols import Embedder
 from eosin.models.specs import EmbedderSpec, load_embedder
 from eosin.numerics import Floats, ensemble
 from eosin.pipeline import Step
+from eosin.progress import say
 from eosin.records import LabelledImage, Prediction
+
+
+# The logits of an image, [draws x classes], and the hash of what was sent.
+Answer = tuple[NDArray[np.float64], str]
 
 
 def zero_shot_step(config: ZeroShotConfig, inputs: Inputs) -> tuple[Step, int]:
@@ -40,26 +49,56 @@ def zero_shot_step(config: ZeroShotConfig, inputs: Inputs) -> tuple[Step, int]:
         ConfigError: label set or prompts do not fit.
     """
     data = inputs.artefacts["data"]
-    selection = select(_candidates(data, config.split), config.limit, config.seed)
-    labels = _labels(data, config)
-    prompts = prompts_of(labels, load_prompts(config.prompts))
+    classes = find_class_set(config.class_names) if config.class_names else None
+    selection = select(_candidates(data, config, classes), config.limit, config.seed)
+    wording = _wording(data, config, classes)
+    _refuse_other_labels(data, config, selection, wording)
+    conditions = (config.condition, *(corrupted(name, severity) for name in config.corruptions for severity in config.severities))
+    tasks = [task for condition in conditions for task in selection.tasks(condition, config.split, config.shard_size)]
+    if not config.corruptions:
+        tasks = selection.tasks("data", config.split, config.shard_size)
     facts = {
         "title": "Predictions: zero-shot classification",
-        "classes": list(prompts),
+        "classes": list(wording.classes),
         "questions": selection.facts(),
-        "prompts": {label: list(texts) for label, texts in prompts.items()},
+        "domains": list(config.in_domain),
+        **wording.facts(),
     }
-    plan = Plan(
-        "predictions", "eval run", settings_of(config), inputs.refs, tuple(selection.tasks("data", config.split, config.shard_size)), facts
-    )
+    plan = Plan("predictions", "eval run", settings_of(config), inputs.refs, tuple(tasks), facts)
     folder = inputs.artefacts["model"].path if config.model else inputs.folders["folder"]
     spec = EmbedderSpec(str(folder), device=config.device, batch_size=config.batch_size)
-    return Step("zero-shot", plan, ZeroShot(config, data, selection, prompts, spec), inputs.paths), len(selection.rows)
+    step = Step("zero-shot", plan, ZeroShot(config, data, selection, wording, spec), inputs.paths)
+    return step, len(selection.rows) * len(conditions)
 
 
-def _candidates(data: Artefact, split: str) -> Iterator[Candidate]:
-    for number, row in enumerate(read_columns(data, split, ["id", "group", "label"])):
-        yield Candidate(number, row["id"], row["group"], "zero_shot", None if row["label"] else "without a label")
+def _candidates(data: Artefact, config: ZeroShotConfig, classes: ClassSet | None) -> Iterator[Candidate]:
+    unasked = frozenset(classes.left_out) if classes else frozenset()
+    for number, row in enumerate(read_columns(data, config.split, ["id", "group", "label"])):
+        label = config.rename.get(row["label"], row["label"])
+        reason = "without a label" if not label else "of a class the protocol leaves out" if label in unasked else None
+        yield Candidate(number, row["id"], row["group"], "zero_shot", reason)
+
+
+def _wording(data: Artefact, config: ZeroShotConfig, classes: ClassSet | None) -> Wording:
+    if config.prompts.endswith(".json"):
+        return read_conch(Path(config.prompts))
+    if classes is not None:
+        return worded(config.prompts, classes.label_set(), classes.templates)
+    return worded(config.prompts, _labels(data, config))
+
+
+def _refuse_other_labels(data: Artefact, config: ZeroShotConfig, selection: Selection, wording: Wording) -> None:
+    """Say before the model is loaded that the class names are those of another data set, and name classes without an image."""
+    asked = set(selection.rows)
+    labels = {row["label"] for number, row in enumerate(read_columns(data, config.split, ["label"])) if number in asked}
+    found = {config.rename.get(label, label) for label in labels}
+    if strange := sorted(found - set(wording.classes)):
+        raise ConfigError(
+            f"the images have the labels {', '.join(sorted(found))}, but the classes are {', '.join(wording.classes)}: {', '.join(strange)} "
+            "is none of them. These are the class names of another data set, or rename.LABEL=CLASS is missing"
+        )
+    if empty := [name for name in wording.classes if name not in found]:
+        say(f"zero-shot: no image of {', '.join(empty)}; the model may still answer with it")
 
 
 def _labels(data: Artefact, config: ZeroShotConfig) -> LabelSet:
@@ -77,7 +116,7 @@ class ZeroShot:
     config: ZeroShotConfig
     data: Artefact
     selection: Selection
-    prompts: dict[str, tuple[str, ...]]
+    wording: Wording
     spec: EmbedderSpec
 
     @cached_property
@@ -86,8 +125,12 @@ class ZeroShot:
 
     @cached_property
     def _weights(self) -> Floats:
-        """float32 [classes, dim]"""
-        return class_weights(self._embedder, list(self.prompts.values()))
+        """float32 [draws x classes, dim]"""
+        return class_weights(self._embedder, [texts for draw in self.wording.draws for texts in draw.values()])
+
+    @cached_property
+    def _prompt_hash(self) -> str:
+        return self.wording.hash
 
     @cached_property
     def _pictured(self) -> frozenset[str]:
@@ -101,32 +144,37 @@ class ZeroShot:
         """
         table = RecordTable(self.data, LabelledImage, task.split, cached_groups=2)
         weights = self._weights
+        condition = self.config.condition if task.source == "data" else task.source
         rows = self.selection.rows[task.start : task.stop]
         answers: list[object] = []
         for start in range(0, len(rows), self.config.batch_size):
             records = [table[row] for row in rows[start : start + self.config.batch_size]]
-            found = ask_each(lambda batch: self._logits(batch, weights), records)
+            found = ask_each(lambda batch: self._logits([_sent(record, condition) for record in batch], weights), records)
             answers += found
-            yield from (self._prediction(record, logits) for record, logits in zip(records, found, strict=True))
+            yield from (self._prediction(record, logits, condition) for record, logits in zip(records, found, strict=True))
         refuse_dead_backend(answers)
 
-    def _sent(self, record: LabelledImage) -> bytes:
-        return black_like(record.image) if self.config.condition == "blind" else record.image
+    def _logits(self, images: Sequence[bytes], weights: Floats) -> list[Answer]:
+        """What each image got: logits [draws x classes], and the hash of what was sent."""
+        vectors = self._embedder.embed_images(images)
+        logits = self._embedder.logit_scale * (vectors @ weights.T).astype(np.float64)
+        return list(zip(logits, map(image_hash, images), strict=True))
 
-    def _logits(self, records: Sequence[LabelledImage], weights: Floats) -> list[NDArray[np.float64]]:
-        vectors = self._embedder.embed_images([self._sent(record) for record in records])
-        return [*(self._embedder.logit_scale * (vectors @ weights.T).astype(np.float64))]
-
-    def _prediction(self, record: LabelledImage, logits: NDArray[np.float64] | EosinError) -> Prediction:
-        classes = tuple(self.prompts)
-        if record.label not in classes:
-            raise InputError(f"{record.id}: its label {record.label!r} is none of the classes {', '.join(classes)}")
-        failed = isinstance(logits, EosinError)
-        extra: dict[str, Any] = {"error": str(logits)} if failed else {}
-        if record.id in self._pictured and (picture := thumbnail(record.image)):
+    def _prediction(self, record: LabelledImage, answer: Answer | EosinError, condition: str) -> Prediction:
+        classes = self.wording.classes
+        label = self.config.rename.get(str(record.label), str(record.label))
+        extra: dict[str, Any] = {"error": str(answer)} if isinstance(answer, EosinError) else {}
+        reply, scores, hashes = "", (), ()
+        if not isinstance(answer, EosinError):
+            reply, scores, draws = _decided(answer[0], classes)
+            hashes = (answer[1],)
+            extra.update({"draws": draws} if draws else {})
+        if self.config.domain:
+            extra["domain"] = "in" if _domain(record, self.config.domain) in self.config.in_domain else "out"
+        if record.id in self._pictured and condition == self.config.condition and (picture := thumbnail(record.image)):
             extra["thumbnail"] = picture
         return Prediction(
-            id=record.id,
+            id=record.id if condition == self.config.condition else f"{record.id}#{condition}",
             source=record.source,
             licence=record.licence,
             group=record.group,
@@ -136,18 +184,48 @@ class ZeroShot:
             extra=extra,
             question=record.id,
             benchmark=self.data.digest,
-            condition=self.config.condition,
+            condition=condition,
             task="zero_shot",
-            answer=record.label,
+            answer=label,
             options=classes,
-            reply="" if isinstance(logits, EosinError) else classes[int(np.argmax(logits))],
-            finish_reason="error" if failed else "argmax",
-            prompt_hash=hash_of(self.prompts),
-            image_hashes=() if failed else (image_hash(self._sent(record)),),
+            reply=reply,
+            finish_reason="error" if isinstance(answer, EosinError) else "argmax",
+            prompt_hash=self._prompt_hash,
+            image_hashes=hashes,
             model=self._embedder.fingerprint,
-            scores=() if isinstance(logits, EosinError) else tuple(round(float(value), 6) for value in logits),
-            topic=record.label,
+            scores=scores,
+            topic=label,
         )
+
+
+def _sent(record: LabelledImage, condition: str) -> bytes:
+    if condition == "plain":
+        return record.image
+    if condition == "blind":
+        return black_like(record.image)
+    name, _, severity = condition.partition(":")
+    return corrupt(record.image, cast(Corruption, name), int(severity))
+
+
+def _decided(logits: NDArray[np.float64], classes: Sequence[str]) -> tuple[str, tuple[float, ...], list[int]]:
+    """Reply, scores, and each draw's class; of one draw alone the scores are its logits, and no draws are told."""
+    if len(logits) == len(classes):
+        return classes[int(np.argmax(logits))], tuple(round(float(value), 6) for value in logits), []
+    draws = logits.reshape(-1, len(classes)).argmax(axis=1)
+    shares = np.bincount(draws, minlength=len(classes)) / len(draws)
+    return classes[int(np.argmax(shares))], tuple(round(float(value), 6) for value in shares), [int(place) for place in draws]
+
+
+def _domain(record: LabelledImage, key: str) -> str:
+    """The record's value of `source`, `slide` or a key of `extra`.
+
+    Raises:
+        InputError: it has none.
+    """
+    value = getattr(record, key) if key in ("source", "slide") else record.extra.get(key)
+    if value is None:
+        raise InputError(f"{record.id}: domain={key}, but the record has no such value; its extra holds {', '.join(record.extra) or 'nothing'}")
+    return str(value)
 
 
 def class_weights(embedder: Embedder, prompts: Sequence[Sequence[str]]) -> Floats:
