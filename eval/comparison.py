@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eosin.eval.metrics.bootstrap import Resampling, intervals
-from eosin.eval.metrics.statistic import difference
+from eosin.eval.metrics.statistic import Score, difference
 from eosin.eval.predictions import Rows, RunKey
 from eosin.eval.scored import Scored
 from eosin.eval.tasks.names import COLOUR_MODEL
@@ -39,6 +39,8 @@ def _pairs(key: RunKey, runs: Mapping[RunKey, Run]) -> list[tuple[RunKey, RunKey
     plain = RunKey(key.task, key.model, "plain", key.benchmark, key.protocol)
     colour = RunKey(key.task, COLOUR_MODEL, "plain", key.benchmark)
     pairs = []
+    if ":" in key.condition and plain in runs:
+        pairs.append((plain, key))
     if key.condition in _AGAINST_PLAIN and plain in runs:
         pairs.append((key, plain) if _AGAINST_PLAIN[key.condition] else (plain, key))
     if key.condition == "plain" and key != colour and colour in runs:
@@ -59,12 +61,36 @@ def _delta(first: RunKey, second: RunKey, runs: Mapping[RunKey, Run], resampling
         "task": first.task,
         "metric": metric,
         "benchmark": first.benchmark,
+        "protocol": first.protocol,
         "first": {"model": first.model, "condition": first.condition},
         "second": {"model": second.model, "condition": second.condition},
         "questions": len(pairs),
         "not_shared": len(one.rows) + len(other.rows) - 2 * len(pairs),
+        "relative_drop": _relative_drop(one.scored.statistics[metric].taken(here), statistic) if ":" in second.condition else None,
         **interval.to_json(),
     }
+
+
+def _relative_drop(plain: Score, lost: Score) -> float | None:
+    """What a corruption takes away, as a share of the plain score."""
+    return round(lost.score / plain.score, 6) if len(plain) and plain.score else None
+
+
+def robustness(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mean relative drop over all corruptions and severities of each run, and the worst one."""
+    members: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for delta in found:
+        if delta["relative_drop"] is not None:
+            key = (delta["task"], delta["first"]["model"], delta["benchmark"], delta["protocol"])
+            members.setdefault(key, []).append(delta)
+    rows = []
+    for (task, model, benchmark, protocol), drops in members.items():
+        worst = max(drops, key=lambda delta: delta["relative_drop"])
+        mean = round(float(np.mean([delta["relative_drop"] for delta in drops])), 6)
+        key = {"task": task, "model": model, "benchmark": benchmark, "protocol": protocol, "metric": worst["metric"]}
+        facts = {"conditions": len(drops), "mean_relative_drop": mean}
+        rows.append({**key, **facts, "worst": worst["second"]["condition"], "worst_relative_drop": worst["relative_drop"]})
+    return rows
 
 
 def not_compared(runs: Mapping[RunKey, Run]) -> list[str]:

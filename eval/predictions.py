@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,13 @@ class Rows:
     draws: tuple[tuple[int, ...], ...] = ()
     domain: tuple[str, ...] = ()
     rules: Rules = Rules()
+    task: str = ""
+
+    def taken(self, places: Iterable[int]) -> Rows:
+        """The questions at `places`, in that order."""
+        chosen = list(places)
+        columns = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("rules", "task")}
+        return replace(self, **{name: tuple(column[place] for place in chosen) for name, column in columns.items() if column})
 
     def __len__(self) -> int:
         return len(self.question)
@@ -151,6 +158,7 @@ def _rows(key: RunKey, values: dict[str, list[Any]], members: list[int]) -> Rows
         draws=column("draws"),
         domain=column("domain"),
         rules=values["rules"][members[0]],
+        task=key.task,
     )
 
 

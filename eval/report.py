@@ -14,7 +14,8 @@ from eosin.eval.examples import Example
 from eosin.eval.plots import confusion_matrix, score_bars
 from eosin.eval.predictions import RunKey
 
-_ORDER = ("zero_shot", "closed", "open", "mcq", "grounding", "caption", "report", "tool")
+_ENCODERS = ("zero_shot", "zero_shot_slides", "retrieval", "probe", "slide_probe", "survival")
+_ORDER = (*_ENCODERS, "closed", "open", "mcq", "grounding", "caption", "report", "tool")
 _CONDITIONS = ("plain", "evidence", "blind", "no_image")
 
 
@@ -38,8 +39,10 @@ class Report:
     def rows(self) -> list[Mapping[str, Any]]:
         """The runs in reading order."""
 
-        def place(row: Mapping[str, Any]) -> tuple[int, str, str, int]:
-            return _ORDER.index(row["task"]), row["name"], row["benchmark"], _CONDITIONS.index(row["condition"])
+        def place(row: Mapping[str, Any]) -> tuple[int, str, str, str, int, str]:
+            condition = row["condition"]
+            order = _CONDITIONS.index(condition) if condition in _CONDITIONS else len(_CONDITIONS)
+            return _ORDER.index(row["task"]), row["name"], row["benchmark"], row["protocol"], order, condition
 
         return sorted(self.scores["rows"], key=place)
 
@@ -57,7 +60,7 @@ def render_html(report: Report) -> str:
     confusions = [
         Markup(confusion_matrix(row["confusion"], f"{row['task']}, {row['name']}"))
         for row in report.rows
-        if row["task"] == "zero_shot" and row["condition"] == "plain" and row["confusion"]
+        if row["task"] in _ENCODERS and row["condition"] == "plain" and row["confusion"]
     ]
     return _render("report.html.jinja", report, escape=True, plots=plots, confusions=confusions)
 

@@ -16,9 +16,14 @@ from eosin.commands import Inputs, engine_of, open_inputs, read_config
 from eosin.config import read_recipe, with_overrides
 from eosin.errors import ArtefactError, ConfigError
 from eosin.eval.config import ColourConfig, VqaConfig, ZeroShotConfig
+from eosin.eval.encoder_config import ProbeConfig, RetrievalConfig, SlideProbeConfig, SlideZeroShotConfig
 from eosin.eval.tasks.colour_baseline import colour_step
+from eosin.eval.tasks.probe import probe_step
+from eosin.eval.tasks.retrieval import retrieval_step
+from eosin.eval.tasks.slide_probe import slide_probe_step
 from eosin.eval.tasks.vqa import vqa_step
 from eosin.eval.tasks.zero_shot import zero_shot_step
+from eosin.eval.tasks.zero_shot_slides import zero_shot_slides_step
 from eosin.pipeline import Resources, Step, run_step
 from eosin.progress import say
 
@@ -34,6 +39,10 @@ class EvalTask:
 TASKS: dict[str, EvalTask] = {
     "zero_shot": EvalTask(ZeroShotConfig, zero_shot_step),
     "vqa": EvalTask(VqaConfig, vqa_step),
+    "zero_shot_slides": EvalTask(SlideZeroShotConfig, zero_shot_slides_step),
+    "retrieval": EvalTask(RetrievalConfig, retrieval_step),
+    "probe": EvalTask(ProbeConfig, probe_step),
+    "slide_probe": EvalTask(SlideProbeConfig, slide_probe_step),
     "colour_baseline": EvalTask(ColourConfig, colour_step),
 }
 

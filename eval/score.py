@@ -16,8 +16,9 @@ from eosin.artefacts.files import replacing, write_json
 from eosin.commands import Inputs
 from eosin.config import settings_of
 from eosin.errors import InputError
-from eosin.eval.comparison import Run, deltas, not_compared
+from eosin.eval.comparison import Run, deltas, not_compared, robustness
 from eosin.eval.config import ScoreConfig
+from eosin.eval.domains import domains
 from eosin.eval.examples import examples_by_run
 from eosin.eval.metrics.bootstrap import Resampling, intervals
 from eosin.eval.metrics.statistic import Score
@@ -68,9 +69,11 @@ def score_runs(runs: Mapping[RunKey, Run], config: ScoreConfig, names: Mapping[s
     resampling = Resampling(config.resamples, config.seed, config.confidence)
     rows = [_row(key, run, resampling, names.get(key.model, key.model)) for key, run in runs.items()]
     flat = flat_scores(rows)
+    differences = deltas(runs, resampling)
     return {
         "rows": rows,
-        "deltas": deltas(runs, resampling),
+        "deltas": differences,
+        "robustness": robustness(differences),
         "notes": not_compared(runs),
         "summary": {key: score["value"] for key, score in flat.items() if score["value"] is not None},
         "intervals": {key: [score["low"], score["high"]] for key, score in flat.items()},
@@ -102,6 +105,7 @@ def _row(key: RunKey, run: Run, resampling: Resampling, name: str) -> dict[str, 
             "majority_by_topic": _rounded(scored.majority_by_topic),
         },
         "topics": _topics(rows, scored.statistics[scored.main], resampling),
+        "domains": domains(rows, scored, resampling),
         "confusion": {"classes": scored.confusion.classes, "counts": scored.confusion.counts} if scored.confusion else None,
         "notes": list(scored.notes),
     }

@@ -35,8 +35,8 @@ class SlideFacts:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def slide_facts(reader: SlideReader, slides: Artefact | None, split: str) -> tuple[list[SlideFacts], dict[str, int]]:
-    """The slides of a split that have tiles and a label, by name; and why others are left out.
+def slide_facts(reader: SlideReader, slides: Artefact | None, split: str, target: str = "label") -> tuple[list[SlideFacts], dict[str, int]]:
+    """The slides of a split that have tiles and, where `target` is `label`, one; by name; and why others are left out.
 
     Raises:
         InputError: nothing is left.
@@ -45,13 +45,11 @@ def slide_facts(reader: SlideReader, slides: Artefact | None, split: str) -> tup
     left_out = Counter[str]()
     found = []
     for facts in known:
-        reason = "without tiles" if facts.name not in reader else "without a label" if facts.label is None else ""
+        reason = "without tiles" if facts.name not in reader else "without a label" if facts.label is None and target == "label" else ""
         if reason:
             left_out[reason] += 1
         else:
             found.append(facts)
-    if slides:
-        left_out["tiles of unknown slides"] = len(set(reader.slides) - {facts.name for facts in found}) - left_out["without a label"]
     if not found:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no slides"
         raise InputError(f"split {split!r}: no slide can be asked: {reasons}")
@@ -73,7 +71,7 @@ def _from_tiles(reader: SlideReader, split: str) -> Iterator[SlideFacts]:
         InputError: tiles of one slide carry different labels, or are of two groups.
     """
     for name in reader.slides:
-        facts = reader.read(name).facts
+        facts = reader.facts(name)
         labels, groups = {row["label"] for row in facts}, {row["group"] for row in facts}
         if len(labels) > 1 or len(groups) > 1:
             raise InputError(

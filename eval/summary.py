@@ -16,6 +16,11 @@ _TASK_KEYS = {
     "caption": "caption_token_f1",
     "report": "report_token_f1",
     "tool": "tool_exact",
+    "zero_shot_slides": "zero_shot_slides",
+    "retrieval": "retrieval",
+    "probe": "probe",
+    "slide_probe": "slide_probe",
+    "survival": "survival_c_index",
 }
 
 

@@ -137,6 +137,14 @@ class SlideReader:
     def __contains__(self, slide: str) -> bool:
         return slide in self._where
 
+    def facts(self, slide: str) -> list[dict[str, Any]]:
+        """The plain columns of all tiles of a slide, without their vectors."""
+        found: list[dict[str, Any]] = []
+        for shard, group, rows in self._where[slide]:
+            with open_parquet(shard) as file:
+                found += file.read_row_group(group, columns=list(COLUMNS)).take(rows).to_pylist()
+        return found
+
     def read(self, slide: str) -> SlideTiles:
         """All tiles of a slide, in the artefact's order."""
         facts: list[dict[str, Any]] = []

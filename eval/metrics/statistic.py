@@ -30,9 +30,18 @@ class Statistic:
         """The score over all questions."""
         return float(self.value(self.columns.sum(axis=0, keepdims=True, dtype=np.float64))[0])
 
+    def __len__(self) -> int:
+        return len(self.columns)
+
     def taken(self, places: NDArray[np.int64]) -> Statistic:
         """The same score over the questions at `places`, in that order."""
         return Statistic(self.columns[places], self.value)
+
+    def spread(self, places: NDArray[np.int64], count: int) -> Statistic:
+        """The same score as one over `count` questions, of which these are those at `places`; the others add nothing."""
+        columns = np.zeros((count, self.columns.shape[1]), dtype=self.columns.dtype)
+        columns[places] = self.columns
+        return Statistic(columns, self.value)
 
     def masked(self, keep: NDArray[np.bool_]) -> Statistic:
         """The same score over the questions `keep` alone; the others add nothing."""
@@ -56,6 +65,9 @@ class Weighted:
         """The score over all questions."""
         return float(self.value(np.ones((1, self.count)))[0])
 
+    def __len__(self) -> int:
+        return self.count
+
     def taken(self, places: NDArray[np.int64]) -> Weighted:
         """The same score over the questions at `places`."""
 
@@ -65,6 +77,10 @@ class Weighted:
             return self.value(whole)
 
         return Weighted(len(places), value)
+
+    def spread(self, places: NDArray[np.int64], count: int) -> Weighted:
+        """The same score as one over `count` questions, of which these are those at `places`."""
+        return Weighted(count, lambda weights: self.value(weights[:, places]))
 
 
 Score = Statistic | Weighted

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from eosin.artefacts import Artefact, Plan, RecordTable, Task
 from eosin.commands import Inputs
 from eosin.config import settings_of
-from eosin.errors import EosinError, InputError
+from eosin.errors import EosinError, InputError, Unsupported
 from eosin.eval.asking import ask_each
 from eosin.eval.encoder_config import RetrievalConfig
 from eosin.eval.metrics.ranks import first_positive_ranks
@@ -133,7 +133,8 @@ class Retrieval:
         table = RecordTable(self.data, ImageText, self.config.split, cached_groups=2)
         waiting: list[bytes] = []
         count = 0
-        self._embedder.embed_texts(["checks that there is a text tower before the images are embedded"])
+        if "text" not in self._embedder.supports:
+            raise Unsupported(f"{self.spec.path} has no text tower: nothing can be retrieved across image and text")
         for row in track(self.selection.rows, "retrieval: embedding"):
             record = table[row]
             if found.add(record) is not None:
