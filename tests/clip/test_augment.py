@@ -81,3 +81,15 @@ def test_pixels_are_normalised_as_open_clip_does(value: float) -> None:
     pixels = torch.full((1, 3, 4, 4), value)
     wanted = normalize(pixels / 255, list(config.mean), list(config.std))
     torch.testing.assert_close(normalise(pixels.clone(), config), wanted)
+
+
+def test_crops_have_the_scale_in_microns_that_was_asked_for() -> None:
+    config = AugmentConfig(crop_ratio=1.2, mpp=(0.25, 1.0))
+    # 512 px at 0.25 microns on an input of 128 px: 1 micron a pixel if all is shown. The second image is half as high.
+    whole = np.array([[1.0, 1.0], [1.0, 0.5]]).repeat(300, axis=0)
+    size = np.abs(draw(config, 0, 0, np.arange(600), whole).affine[:, :, :2]).sum(axis=2)
+    scales = np.sqrt(np.prod(size * whole, axis=1))
+    assert scales[:300].min() == pytest.approx(0.25, rel=0.05)
+    assert scales[:300].max() == pytest.approx(1.0, rel=0.1)
+    assert np.median(scales[:300]) == pytest.approx(0.5, rel=0.1), "evenly in the logarithm"
+    assert size.max() <= 1 + 1e-9, "never more than there is"
