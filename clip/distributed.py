@@ -51,7 +51,7 @@ class World:
         """The parts of all processes in order, one below the other; gradients flow back to each."""
         if self.size == 1:
             return part
-        gathered: torch.Tensor = _Gather.apply(part, self)  # type: ignore[no-untyped-call]
+        gathered: torch.Tensor = _Gather.apply(part, self)
         return gathered
 
     def sum_(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -76,7 +76,7 @@ class World:
 def _sum_bucket(bucket: list[torch.Tensor]) -> None:
     flat = torch.cat([tensor.reshape(-1).float() for tensor in bucket])
     distributed.all_reduce(flat)
-    for tensor, summed in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+    for tensor, summed in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
         tensor.copy_(summed.view_as(tensor))
 
 

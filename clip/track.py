@@ -31,7 +31,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingDependency("tensorboard", "clip") from error
-        self._writer: Any = SummaryWriter(folder, purge_step=step)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(folder, purge_step=step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """See `Sink`."""
