@@ -130,9 +130,11 @@ def _export(argv: list[str]) -> None:
     if config is None:
         return
     inputs = open_inputs(config)
-    source = inputs.artefacts["model"]
+    if ("model" in inputs.artefacts) == ("folder" in inputs.folders):
+        raise ConfigError("what is exported is either model=ARTEFACT or folder=DIR; give one of them")
+    title = inputs.artefacts["model"].plan.facts.get("title", "CLIP") if "model" in inputs.artefacts else inputs.folders["folder"].name
     facts = {
-        "title": f"{source.plan.facts.get('title', 'CLIP')} (Hugging Face)",
+        "title": f"{title} (Hugging Face)",
         "format": "transformers",
         "intended_use": _USE,
         "limits": _LIMITS,
@@ -142,7 +144,9 @@ def _export(argv: list[str]) -> None:
         if writer.finished:
             say(f"clip export: already there in {arguments.out}")
             return
+        from eosin.clip.bare_checkpoint import open_clip_folder
         from eosin.clip.export import export
 
-        writer.finish(export(source.path, writer, config))
+        given = inputs.artefacts["model"].path if "model" in inputs.artefacts else inputs.folders["folder"]
+        writer.finish(export(open_clip_folder(config, given, writer.scratch), writer, config))
     say(f"clip export: model in {arguments.out}")

@@ -343,10 +343,18 @@ class ClipExportConfig:
 
     Attributes:
         model: an open_clip model.
+        folder: or a plain folder: of open_clip, or with one weights file (.safetensors, .pt, .bin).
+        architecture: of a bare weights file; see `ClipTrainConfig`.
+        activation: of a bare weights file that does not note it.
+        image: how a bare weights file's model reads images.
         tolerance: largest difference between the features of both, as a share of the largest feature where that is above 1.
         seed: of the random images and texts that are compared.
     """
 
-    model: str = input_path("clip_model")
+    model: str = input_path("clip_model", required=False)
+    folder: str = input_path(required=False)
+    architecture: str = ""
+    activation: Literal["auto", "gelu", "quick_gelu"] = "auto"
+    image: ImageConfig = field(default_factory=lambda: ImageConfig(resize="shortest"))
     tolerance: float = 1e-4
     seed: int = 0

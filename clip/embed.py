@@ -138,7 +138,8 @@ def find_tower(config: ClipEmbedConfig, inputs: Inputs) -> Tower:
     named = [key for key in ("model", "folder", "name") if getattr(config, key)]
     if len(named) > 1 or not (named or config.preset):
         raise ConfigError(
-            f"one model embeds: model=ARTEFACT, folder=DIR, name=ORGANISATION/REPOSITORY or preset=NAME alone; got {', '.join(named) or 'none'}"
+            f"one model embeds: model=ARTEFACT, folder=DIR, name=ORGANISATION/REPOSITORY or preset=NAME alone; "
+            f"got {', '.join(named) or 'none'}"
         )
     if "model" in inputs.artefacts:
         folder = inputs.artefacts["model"].path
@@ -163,7 +164,7 @@ def find_images(config: ClipEmbedConfig, inputs: Inputs) -> ArtefactImages | Fol
         return ArtefactImages(str(inputs.artefacts["data"].path), tuple(config.splits))
     if config.splits:
         raise ConfigError(
-            f"splits: a plain folder has none; leave splits out, or build an artefact of it first; got {', '.join(config.splits)}"
+            "splits: a plain folder of images has none; leave splits out, or build an artefact of the folder first"
         )
     return FolderImages(str(inputs.folders["images"]), config.source, config.licence)
 

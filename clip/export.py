@@ -1,4 +1,4 @@
-"""An open_clip model as a Hugging Face CLIPModel folder: weights, tokenizer, image processor, and the proof that they agree."""
+"""An open_clip model as a folder of CLIPModel or SiglipModel: weights, tokenizer, image processor, and the proof that they agree."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from eosin.artefacts.files import replacing
 from eosin.clip.architecture import check_activation
 from eosin.clip.config import ClipExportConfig
 from eosin.clip.convert import Ids, check_convertible, clip_config, convert_weights
-from eosin.clip.parity import check_features, check_pixels, compare, feature_differences, pixel_differences
+from eosin.clip.convert_siglip import check_siglip, convert_siglip_weights, is_siglip, siglip_config
+from eosin.clip.parity import check_features, check_pixels, compare, feature_differences, pixel_differences, text_features
 from eosin.errors import EosinError, Unsupported
 from eosin.models.open_clip import OpenClipModel, load_open_clip, preprocessing_of, read_open_clip_config, tokenizer_of
 from eosin.models.transformers_clip import no_bars, transformers_fingerprint
 
 _RESAMPLE = {"bilinear": 2, "bicubic": 3}
+_PUNCTUATION = r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^`{|}~]"
 _EXAMPLES = (
     "",
     "colon adenocarcinoma",
@@ -38,18 +40,25 @@ def export(source: Path, writer: ArtefactWriter, config: ClipExportConfig) -> di
         The artefact's results: activation, ids, differences.
 
     Raises:
-        Unsupported: CLIPModel cannot compute this architecture.
+        Unsupported: neither CLIPModel nor SiglipModel can compute this architecture.
         EosinError: what transformers loads back does not agree with open_clip.
     """
     model_cfg = read_open_clip_config(source)["model_cfg"]
-    check_convertible(model_cfg)
+    siglip = is_siglip(model_cfg)
+    if not siglip:
+        check_convertible(model_cfg)
     model = load_open_clip(source)
+    if siglip:
+        check_siglip(model, model_cfg)
     activation = check_activation(model, model_cfg)
     folder = writer.scratch / "export"
     with no_bars():
-        ids = write_tokenizer(source, folder, model.context_length)
-        _write_model(model, clip_config(model_cfg, activation, ids), folder)
-        exact = write_processor(model, folder)
+        ids = write_tokenizer(source, folder, model.context_length, siglip=siglip)
+        if siglip:
+            _write_siglip(model, siglip_config(model, model_cfg, ids), folder)
+        else:
+            _write_model(model, clip_config(model_cfg, activation, ids), folder)
+        exact = write_processor(model, folder, "SiglipProcessor" if siglip else "CLIPProcessor")
         results = _check(source, folder, model, ids, config, exact)
     for path in sorted(folder.iterdir()):
         with replacing(writer.path / path.name) as temporary:
@@ -76,11 +85,20 @@ def _write_model(model: OpenClipModel, values: dict[str, Any], folder: Path) -> 
     converted.save_pretrained(str(folder))
 
 
-def write_tokenizer(source: Path, folder: Path, context: int) -> Ids:
+def _write_siglip(model: OpenClipModel, values: dict[str, Any], folder: Path) -> None:
+    """Likewise through SiglipModel."""
+    from transformers import SiglipConfig, SiglipModel
+
+    converted = SiglipModel(SiglipConfig(**values))
+    converted.load_state_dict(convert_siglip_weights(model.state_dict()), strict=True)
+    converted.save_pretrained(str(folder))
+
+
+def write_tokenizer(source: Path, folder: Path, context: int, *, siglip: bool = False) -> Ids:
     """The tokenizer's files; open_clip's built-in one is written as the CLIPTokenizer it stems from.
 
     Raises:
-        Unsupported: a tokenizer without start and end tokens.
+        Unsupported: a tokenizer without the tokens at which the model pools, or one that cleans texts in a way of its own.
     """
     from transformers import AutoTokenizer
 
@@ -89,10 +107,34 @@ def write_tokenizer(source: Path, folder: Path, context: int) -> Ids:
         tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=True)
     else:
         tokenizer = _built_in_tokenizer(source, context)
+    if siglip:
+        _clean_as_open_clip(source, tokenizer)
+        tokenizer.model_max_length = context
+        if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
+            raise Unsupported(f"{source}: its tokenizer has no end or padding token, at which SiglipModel pools")
+        tokenizer.save_pretrained(str(folder))
+        # SigLIP has no start token; transformers' config wants a number.
+        return Ids(int(tokenizer.bos_token_id or tokenizer.eos_token_id), int(tokenizer.eos_token_id), int(tokenizer.pad_token_id))
     if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
         raise Unsupported(f"{source}: its tokenizer has no start or end token, where CLIPModel pools")
     tokenizer.save_pretrained(str(folder))
     return Ids(int(tokenizer.bos_token_id), int(tokenizer.eos_token_id), int(tokenizer.pad_token_id or 0))
+
+
+def _clean_as_open_clip(source: Path, tokenizer: Any) -> None:
+    """Let the tokenizer do itself what open_clip does to texts before it: `canonicalize` takes away case and punctuation."""
+    from tokenizers import Regex, normalizers
+
+    clean = read_open_clip_config(source)["model_cfg"]["text_cfg"].get("tokenizer_kwargs", {}).get("clean", "whitespace")
+    if clean not in ("whitespace", "canonicalize"):
+        raise Unsupported(f"{source}: its texts are cleaned by {clean!r}; only whitespace and canonicalize can be exported")
+    steps = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    if clean == "canonicalize":
+        drop = [normalizers.Replace("_", " "), normalizers.Replace(Regex(_PUNCTUATION), ""), normalizers.Lowercase()]
+        steps = [*drop, *steps]
+    backend = tokenizer.backend_tokenizer
+    own = [backend.normalizer] if backend.normalizer is not None else []
+    backend.normalizer = normalizers.Sequence([*steps, *own])
 
 
 def _built_in_tokenizer(source: Path, context: int) -> Any:
@@ -106,7 +148,7 @@ def _built_in_tokenizer(source: Path, context: int) -> Any:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=context)
 
 
-def write_processor(model: OpenClipModel, folder: Path) -> bool:
+def write_processor(model: OpenClipModel, folder: Path, processor_class: str) -> bool:
     """`preprocessor_config.json`; whether it gives open_clip's pixels on every image, square or not.
 
     Under the name CLIPImageProcessor transformers 5 loads its torchvision backend, whose resize differs by up to one grey level. The
@@ -141,7 +183,7 @@ def write_processor(model: OpenClipModel, folder: Path) -> bool:
     )
     processor.save_pretrained(str(folder))
     file = folder / "preprocessor_config.json"
-    values = {**json.loads(file.read_text(encoding="utf-8")), "processor_class": "CLIPProcessor"}
+    values = {**json.loads(file.read_text(encoding="utf-8")), "processor_class": processor_class}
     file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return squash
 
@@ -154,7 +196,7 @@ def _check(source: Path, folder: Path, model: OpenClipModel, ids: Ids, config: C
     processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)  # type: ignore[no-untyped-call]
     if report["missing_keys"] or report["unexpected_keys"] or loaded.config.text_config.eos_token_id != ids.end:
         raise EosinError(f"transformers does not load {folder} as it was written: {report}")
-    features = feature_differences(model, loaded.eval(), config.seed, ids.start, ids.end)
+    features = feature_differences(model, loaded.eval(), config.seed, ids)
     check_features(features, config.tolerance, source)
     pixels = pixel_differences(preprocessing_of(model), processor.image_processor, config.seed)
     check_pixels(pixels, exact=exact)
@@ -175,6 +217,6 @@ def _check_texts(source: Path, model: OpenClipModel, loaded: Any, tokenizer: Any
     ]
     with torch.inference_mode():
         ours = model.encode_text(tokenizer_of(source)(list(_EXAMPLES)))
-        found = compare(ours, loaded.text_projection(loaded.text_model(input_ids=theirs).pooler_output))
+        found = compare(ours, text_features(loaded, theirs))
     if not found.within(tolerance):
         raise EosinError(f"{source}: the exported tokenizer reads texts differently (features differ by {found.largest})")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from eosin.clip.convert import Ids
 from eosin.errors import EosinError
 from eosin.models.open_clip import OpenClipModel
 
@@ -40,46 +41,56 @@ def compare(ours: torch.Tensor, theirs: torch.Tensor) -> Difference:
     return Difference(float((ours - theirs).abs().max()), float(ours.abs().max()))
 
 
-def feature_differences(ours: OpenClipModel, theirs: Any, seed: int, start: int, end: int) -> dict[str, Difference]:
+def text_features(theirs: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Text features of a CLIPModel or SiglipModel, not normalised: [n, d]."""
+    pooled: torch.Tensor = theirs.text_model(input_ids=tokens).pooler_output
+    return theirs.text_projection(pooled) if hasattr(theirs, "text_projection") else pooled
+
+
+def feature_differences(ours: OpenClipModel, theirs: Any, seed: int, ids: Ids) -> dict[str, Difference]:
     """Image, text and hidden features of both models on random images and texts, unit length and as they are.
 
     Args:
         ours: the open_clip model.
-        theirs: the CLIPModel.
+        theirs: the CLIPModel or SiglipModel.
         seed: of the inputs.
-        start: id of the start token.
-        end: id of the end token.
+        ids: of the tokenizer.
     """
     import torch
     from torch.nn import functional as F
 
     size = theirs.config.vision_config.image_size
     pixels = torch.from_numpy(np.random.default_rng(seed).standard_normal((_IMAGES, 3, size, size)).astype(np.float32))
-    tokens = _random_texts(seed, ours.context_length, start, end)
+    # CLIP pools at the highest id, which must be the end token; SigLIP's special tokens are its lowest.
+    highest = ids.start if hasattr(theirs, "text_projection") else theirs.config.text_config.vocab_size
+    tokens = _random_texts(seed, ours.context_length, ids, highest)
     with torch.inference_mode():
         vision = theirs.vision_model(pixel_values=pixels, output_hidden_states=True)
-        image = ours.encode_image(pixels), theirs.visual_projection(vision.pooler_output)
-        text = ours.encode_text(tokens), theirs.text_projection(theirs.text_model(input_ids=tokens).pooler_output)
+        projected = theirs.visual_projection(vision.pooler_output) if hasattr(theirs, "visual_projection") else vision.pooler_output
+        image = ours.encode_image(pixels), projected
+        text = ours.encode_text(tokens), text_features(theirs, tokens)
         hidden = _penultimate(ours, pixels), vision.hidden_states[-2]
+    bias = getattr(ours, "logit_bias", None)
     return {
         "image": compare(*image),
         "image_unit": compare(F.normalize(image[0], dim=-1), F.normalize(image[1], dim=-1)),
         "text": compare(*text),
         "text_unit": compare(F.normalize(text[0], dim=-1), F.normalize(text[1], dim=-1)),
         "image_hidden_states_-2": compare(*hidden),
-        "logit_scale": compare(ours.logit_scale.detach().reshape(()), theirs.logit_scale.detach()),
+        "logit_scale": compare(ours.logit_scale.detach().reshape(()), theirs.logit_scale.detach().reshape(())),
+        **({"logit_bias": compare(bias.detach().reshape(()), theirs.logit_bias.detach().reshape(()))} if bias is not None else {}),
     }
 
 
-def _random_texts(seed: int, context: int, start: int, end: int) -> torch.Tensor:
-    """Token ids of every length from 2 to the whole context, padded with 0."""
+def _random_texts(seed: int, context: int, ids: Ids, highest: int) -> torch.Tensor:
+    """Token ids of every length from 2 to the whole context, padded."""
     import torch
 
     rng = np.random.default_rng(seed)
-    tokens = np.zeros((_TEXTS, context), dtype=np.int64)
+    tokens = np.full((_TEXTS, context), ids.pad, dtype=np.int64)
     for row, length in enumerate(np.linspace(2, context, _TEXTS).round().astype(int)):
-        tokens[row, 0], tokens[row, length - 1] = start, end
-        tokens[row, 1 : length - 1] = rng.integers(1, start, length - 2)
+        tokens[row, 0], tokens[row, length - 1] = ids.start, ids.end
+        tokens[row, 1 : length - 1] = rng.integers(1, highest, length - 2)
     return torch.from_numpy(tokens)
 
 
@@ -88,6 +99,12 @@ def _penultimate(model: OpenClipModel, pixels: torch.Tensor) -> torch.Tensor:
     import torch
 
     # LLaVA's layer -2 of a tower of one block is its embedding, which open_clip does not hand out.
+    if hasattr(model.visual, "trunk"):
+        trunk = model.visual.trunk
+        place = len(trunk.blocks) - 2
+        if place < 0:
+            return torch.as_tensor(trunk._pos_embed(trunk.patch_embed(pixels)))
+        return torch.as_tensor(trunk.forward_intermediates(pixels, indices=[place], output_fmt="NLC", intermediates_only=True)[0])
     blocks = model.visual.transformer.layers
     if blocks < 2:
         visual = model.visual

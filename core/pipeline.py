@@ -21,7 +21,7 @@ from eosin.artefacts import Artefact, ArtefactWriter, Plan, Task, open_artefact
 from eosin.artefacts.writer import write_shard
 from eosin.errors import ArtefactError, BackendError, ConfigError
 from eosin.progress import bar, say
-from eosin.records import Record, Reject
+from eosin.records import Record, Reject, half_vectors
 
 NamedTask = tuple[str, Task]
 Produce = Callable[[Task], Iterable[Record | Reject]]
@@ -118,6 +118,7 @@ class Step:
         results: asked once, when all shards are there: what the manifest tells beside the counts; a function of the plan alone. It may
             join what the tasks left in the artefact's scratch folder into one file.
         resources: what one of its workers takes.
+        half_vectors: store vectors in float16.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Step:
     paths: Mapping[str, str] = field(default_factory=dict)
     results: Callable[[], Mapping[str, Any]] = dict
     resources: Resources = Resources()
+    half_vectors: bool = False
 
 
 def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) -> Artefact:
@@ -137,7 +139,7 @@ def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) 
     with ArtefactWriter(out, step.plan, overwrite=overwrite, paths=step.paths) as writer:
         tasks = writer.pending()
         if tasks or not writer.finished:
-            work = functools.partial(_make_shard, writer.path.absolute(), step.plan.kind, step.produce)
+            work = functools.partial(_make_shard, writer.path.absolute(), step.plan.kind, step.produce, step.half_vectors)
             with bar(step.name, total=len(tasks)) as moving:
                 for sidecar in engine.run(tasks, work, step.resources):
                     moving.advance(note=f"{sidecar['out']} records")
@@ -155,9 +157,9 @@ def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) 
     return artefact
 
 
-def _make_shard(folder: Path, kind: str, produce: Produce, named: NamedTask) -> dict[str, Any]:
+def _make_shard(folder: Path, kind: str, produce: Produce, half: bool, named: NamedTask) -> dict[str, Any]:
     name, task = named
-    return write_shard(folder, kind, name, task.split, produce(task))
+    return write_shard(folder, kind, name, task.split, produce(task), half_vectors(kind) if half else None)
 
 
 def chunked(source: str, split: str, count: int, size: int) -> list[Task]:

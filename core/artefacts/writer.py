@@ -194,7 +194,9 @@ class ArtefactWriter:
         }
 
 
-def write_shard(folder: Path, kind: str, name: str, split: str, items: Iterable[Record | Reject]) -> dict[str, Any]:
+def write_shard(
+    folder: Path, kind: str, name: str, split: str, items: Iterable[Record | Reject], schema: pa.Schema | None = None
+) -> dict[str, Any]:
     """Write one task's records as `data/{name}.parquet` and its sidecar; runs in any process.
 
     Memory holds one row group. A task without records makes no file: an empty shard would only trouble readers.
@@ -205,6 +207,7 @@ def write_shard(folder: Path, kind: str, name: str, split: str, items: Iterable[
         name: the shard's name.
         split: the split all its records must carry.
         items: records and rejects, in a stable order.
+        schema: of the file, where it is not the kind's own.
 
     Returns:
         The sidecar: counts, rejects by reason, licences, sha256.
@@ -214,10 +217,10 @@ def write_shard(folder: Path, kind: str, name: str, split: str, items: Iterable[
     """
     tally = _Tally(name, split)
     target = folder / "data" / f"{name}.parquet"
-    with replacing(target) as temporary, _parquet_writer(temporary, kind) as writer:
+    with replacing(target) as temporary, _parquet_writer(temporary, schema or SCHEMAS[kind]) as writer:
         kept = tally.sift(items)
         while group := list(itertools.islice(kept, ROWS_PER_GROUP)):
-            writer.write_table(to_table(kind, group))
+            writer.write_table(to_table(kind, group, schema))
     if not tally.kept:
         target.unlink()
     if tally.rejects:
@@ -269,8 +272,7 @@ class _Tally:
         }
 
 
-def _parquet_writer(path: Path, kind: str) -> pq.ParquetWriter:
-    schema = SCHEMAS[kind]
+def _parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=[n for n in _DICTIONARY_COLUMNS if n in schema.names])
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -83,20 +83,28 @@ class TwoTowerEmbedder(ABC):
     def embed_images(self, images: Sequence[bytes]) -> Floats:
         """See `Embedder.embed_images`."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return self._batched(images, lambda batch: self._encode_images(self._pixels(batch, pool)))
+            return self._encoded(self._pixels(images, pool), self._encode_images)
 
-    def _pixels(self, images: list[bytes], pool: ThreadPoolExecutor) -> torch.Tensor:
-        """Decoding and resizing take longer than a small tower, and let go of the interpreter's lock."""
+    def _pixels(self, images: Sequence[bytes], pool: ThreadPoolExecutor) -> Iterator[torch.Tensor]:
+        """Prepared batches; the next one is decoded while the tower is at work, for both let go of the interpreter's lock."""
         import torch
 
-        prepared = pool.map(lambda image: self._prepare(decode_image(image)), images)
-        return torch.stack(list(prepared)).to(self.device)
+        def submit(start: int) -> list[Future[torch.Tensor]]:
+            return [pool.submit(lambda data: self._prepare(decode_image(data)), image) for image in images[start : start + size]]
+
+        size = self._spec.batch_size
+        waiting = submit(0)
+        for start in range(0, len(images), size):
+            coming = submit(start + size)
+            yield torch.stack([future.result() for future in waiting]).to(self.device)
+            waiting = coming
 
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """See `Embedder.embed_texts`."""
         if "text" not in self.supports:
             raise Unsupported(f"{self._spec.path} has no text tower; it embeds images only")
-        return self._batched(texts, self._encode_texts)
+        size = self._spec.batch_size
+        return self._encoded((list(texts[start : start + size]) for start in range(0, len(texts), size)), self._encode_texts)
 
     def embed_pairs(self, images: Sequence[bytes], texts: Sequence[str]) -> Floats:
         """See `Embedder.embed_pairs`: the unit mean of both unit vectors."""
@@ -105,12 +113,9 @@ class TwoTowerEmbedder(ABC):
         vectors = self.embed_texts(texts)
         return unit_rows(self.embed_images(images) + vectors) if len(texts) else vectors
 
-    def _batched(self, items: Sequence[T], encode: Callable[[list[T]], torch.Tensor]) -> Floats:
+    def _encoded(self, batches: Iterable[T], encode: Callable[[T], torch.Tensor]) -> Floats:
         import torch
 
-        found = [np.zeros((0, self.dim), dtype=np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(items), self._spec.batch_size):
-                features = encode(list(items[start : start + self._spec.batch_size]))
-                found.append(unit_rows(features.float().cpu().numpy()))
-        return np.concatenate(found)
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._spec.precision == "bf16"):
+            found = [unit_rows(encode(batch).float().cpu().numpy()) for batch in batches]
+        return np.concatenate([np.zeros((0, self.dim), dtype=np.float32), *found])

@@ -17,16 +17,20 @@ class EmbedderSpec:
     """An embedder.
 
     Attributes:
-        path: a `clip_model` artefact, or for `transformers` any CLIPModel folder.
-        implementation: `auto` follows the artefact's format.
+        path: a `clip_model` artefact, or any folder of open_clip, transformers or timm.
+        implementation: `auto` follows the folder's format, and the preset where one is given.
         device: `auto` takes a GPU where there is one.
         batch_size: images or texts a forward pass.
+        preset: how a published image tower is to be read (`eosin.models.vision_presets`); empty: as its folder says.
+        precision: `bf16` computes in bfloat16; weights and vectors stay float32.
     """
 
     path: str
-    implementation: Literal["auto", "open_clip", "transformers"] = "auto"
+    implementation: Literal["auto", "open_clip", "transformers", "timm"] = "auto"
     device: str = "auto"
     batch_size: int = 64
+    preset: str = ""
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,13 @@ def load_embedder(spec: EmbedderSpec) -> Embedder:
 
     Raises:
         ArtefactError, InputError: the folder is not such a model.
+        ConfigError: there is no such preset.
         MissingDependency: its library is not installed.
     """
+    if spec.preset:
+        from eosin.models.vision import PresetEmbedder
+
+        return PresetEmbedder(spec)
     implementation = spec.implementation
     if implementation == "auto":
         from eosin.models.formats import clip_format
@@ -70,6 +79,10 @@ def load_embedder(spec: EmbedderSpec) -> Embedder:
         from eosin.models.open_clip import OpenClipEmbedder
 
         return OpenClipEmbedder(spec)
+    if implementation == "timm":
+        from eosin.models.vision import TimmEmbedder
+
+        return TimmEmbedder(spec)
     from eosin.models.transformers_clip import TransformersEmbedder
 
     return TransformersEmbedder(spec)

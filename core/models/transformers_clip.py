@@ -32,6 +32,8 @@ _FILES = (
 )
 # The names under which transformers keeps a PIL processor as it is: other names load the torchvision one unless told otherwise.
 _PIL_ALREADY = ("PilBackend",)
+# Heads of other tasks, whose weights an embedder has no use for.
+_LEFT_BEHIND = ("classifier.", "decoder.", "head.", "lm_head.", "mask_token", "embeddings.mask_token")
 
 
 def transformers_fingerprint(folder: str | Path) -> str:
@@ -159,9 +161,18 @@ def _load_model(folder: str) -> Any:
             model, report = AutoModel.from_pretrained(folder, local_files_only=True, dtype="float32", output_loading_info=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: transformers cannot load this model: {error}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
         raise ArtefactError(f"{folder}: {len(missing)} weights are missing, such as {missing[0]}; the folder is incomplete")
+    homeless = sorted(name for name in report["unexpected_keys"] if not name.startswith(_LEFT_BEHIND))
+    if homeless:
+        raise ArtefactError(
+            f"{folder}: {len(homeless)} weights have no place in transformers' {model.config.model_type}, such as {homeless[0]}; "
+            "without them it would compute something else. For a published tower name its preset"
+        )
+    if report["missing_keys"]:
+        # A pooler that was never trained: the class token is the vector then.
+        model.pooler = None
     return model.eval()
 
 

@@ -6,7 +6,7 @@ A record is a frozen dataclass; `SCHEMAS[kind]` is how it lies in Parquet. Image
 Boxes are fractions of the image in [0, 1]; boxes written in text are whole numbers 0 to 999 (`box_to_text`).
 """
 
-from eosin.records.arrow import RECORD_TYPES, REJECT_SCHEMA, SCHEMA_VERSION, SCHEMAS, from_table, to_table
+from eosin.records.arrow import RECORD_TYPES, REJECT_SCHEMA, SCHEMA_VERSION, SCHEMAS, from_table, half_vectors, to_table
 from eosin.records.kinds import (
     PART_TYPES,
     ROLES,
@@ -56,5 +56,6 @@ __all__ = [
     "Tile",
     "box_to_text",
     "from_table",
+    "half_vectors",
     "to_table",
 ]

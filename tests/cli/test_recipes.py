@@ -88,7 +88,7 @@ def names(folder: str, suffix: str) -> list[str]:
 
 def test_every_file_has_a_reader() -> None:
     read = {f"{name}.yaml" for name in RECIPES} | {f"architectures/{name}.json" for name in ARCHITECTURES} | READ_ELSEWHERE
-    for folder, suffix in (("labels", ".yaml"), ("prompts", ".yaml"), ("questions", ".yaml"), ("templates", ".jinja")):
+    for folder, suffix in (("labels", ".yaml"), ("vision", ".yaml"), ("prompts", ".yaml"), ("questions", ".yaml"), ("templates", ".jinja")):
         read |= {f"{name}{suffix}" for name in names(folder, suffix)}
     shipped = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert shipped == read, "a new file needs its line in this test; a removed one must leave it"

@@ -102,3 +102,55 @@ def test_both_formats_can_embed(recipe: Path, trained: Artefact, exported: Artef
     vectors = [[record.vector for record in made.records(Embedding)] for made in (ours, theirs)]
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
     assert ours.plan.facts["fingerprint"] != theirs.plan.facts["fingerprint"]
+
+
+def test_a_plain_folder_is_embedded_and_no_file_of_it_is_lost(
+    recipe: Path, trained: Artefact, squares: Any, tmp_path: Path
+) -> None:
+    for number in range(5):
+        path = tmp_path / "images" / ("case-1" if number % 2 else "case-2") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(squares.pair(number).image)
+    (tmp_path / "images" / "top.png").write_bytes(squares.pair(5).image)
+    (tmp_path / "images" / "notes.txt").write_text("stained on Monday")
+    (tmp_path / "images" / "void.png").write_bytes(b"")
+    (tmp_path / "images" / ".hidden").write_text("x")
+    command = ["embed", str(recipe.parent / "empty.yaml"), f"folder={trained.path}", f"images={tmp_path / 'images'}", "source=ours"]
+    main([*command, "shard_size=3", "--device", "cpu", "--out", str(tmp_path / "out")])
+    made = open_artefact(tmp_path / "out")
+    records = {record.id: record for record in made.records(Embedding)}
+    names = ("case-1/1.png", "case-1/3.png", "case-2/0.png", "case-2/2.png", "case-2/4.png", "top.png")
+    assert set(records) == {f"ours/{name}" for name in names}
+    assert (records["ours/case-1/1.png"].group, records["ours/top.png"].group) == ("ours/case-1", "ours/top.png")
+    assert made.manifest["counts"]["in"] == 8
+    assert set(pq.read_table(made.path / "rejects/rejects.parquet")["key"].to_pylist()) == {"ours/notes.txt", "ours/void.png"}
+    wanted = load_embedder(EmbedderSpec(str(trained.path), device="cpu")).embed_images([squares.pair(3).image])
+    np.testing.assert_allclose([records["ours/case-1/3.png"].vector], wanted, atol=1e-5)
+
+
+def test_vectors_can_be_stored_in_float16(recipe: Path, trained: Artefact, images_artefact: Artefact, tmp_path: Path) -> None:
+    whole = embed(recipe, trained, images_artefact, tmp_path / "whole", "thumbnail=0")
+    half = embed(recipe, trained, images_artefact, tmp_path / "half", "thumbnail=0", "store=float16")
+    column = pq.read_schema(half.shards()[0]).field("vector").type
+    assert str(column.value_type) == "halffloat"
+    exact, stored = (np.array([record.vector for record in made.records(Embedding)]) for made in (whole, half))
+    np.testing.assert_array_equal(stored, exact.astype(np.float16))
+    np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("data=DATA",), "one model embeds"),
+        (("model=MODEL", "data=DATA", "name=a/b"), "got model, name"),
+        (("model=MODEL", "data=DATA", "images=DATA"), "either data=ARTEFACT or images=FOLDER"),
+        (("model=MODEL", "images=DATA", "splits=[test]"), "a plain folder of images has none"),
+        (("model=MODEL", "data=DATA", "revision=main"), "revision is of a repository"),
+    ],
+)
+def test_contradicting_inputs_are_refused(
+    recipe: Path, trained: Artefact, images_artefact: Artefact, tmp_path: Path, given: tuple[str, ...], message: str
+) -> None:
+    named = [text.replace("MODEL", str(trained.path)).replace("DATA", str(images_artefact.path)) for text in given]
+    with pytest.raises(ConfigError, match=message):
+        main(["embed", str(recipe.parent / "empty.yaml"), *named, "--out", str(tmp_path / "out")])
