@@ -234,3 +234,28 @@ class ScoreConfig:
                 "resamples must be at least 100, confidence from 0.5 to below 1, examples 0 or more; "
                 f"got {self.resamples}, {self.confidence}, {self.examples}"
             )
+
+
+@dataclass(frozen=True)
+class LeaderboardConfig:
+    """How runs are ranked.
+
+    Attributes:
+        predictions: the runs.
+        title: of the page.
+        resamples: draws of the bootstrap.
+        confidence: of intervals and tests.
+        seed: of the draws.
+        separate: a ranking for each protocol in place of an error.
+    """
+
+    predictions: tuple[str, ...] = input_paths("predictions")
+    title: str = "Leaderboard"
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    separate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100 or not 0.5 <= self.confidence < 1.0:
+            raise ConfigError(f"resamples must be at least 100, confidence from 0.5 to below 1; got {self.resamples}, {self.confidence}")

@@ -66,6 +66,20 @@ def render_html(report: Report) -> str:
 
 
 def _render(template: str, report: Report, *, escape: bool, **more: Any) -> str:
+    names = {row["model"]: row["name"] for row in report.rows}
+    examples = [
+        (key, names[key.model], shown) for key, shown in sorted(report.examples.items(), key=lambda item: _ORDER.index(item[0].task))
+    ]
+    values = {"title": report.title, "scores": report.scores, "rows": report.rows, "names": names, "examples": examples, "asked": report.asked}
+    return render(template, escape=escape, **values, **more)
+
+
+def render(template: str, *, escape: bool, **values: Any) -> str:
+    """A template of `eosin.configs/templates`; a name that it uses and is not given is an error.
+
+    Raises:
+        MissingDependency: jinja2 is not installed.
+    """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ModuleNotFoundError as error:
@@ -80,13 +94,7 @@ def _render(template: str, report: Report, *, escape: bool, **more: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(number=_number, interval=_interval, signed=_signed, pretty=_pretty, cell=_cell)
-    names = {row["model"]: row["name"] for row in report.rows}
-    examples = [
-        (key, names[key.model], shown) for key, shown in sorted(report.examples.items(), key=lambda item: _ORDER.index(item[0].task))
-    ]
-    return environment.get_template(template).render(
-        title=report.title, scores=report.scores, rows=report.rows, names=names, examples=examples, asked=report.asked, **more
-    )
+    return environment.get_template(template).render(**values)
 
 
 def _number(value: float | None) -> str:
