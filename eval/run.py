@@ -39,11 +39,11 @@ class EvalTask:
 TASKS: dict[str, EvalTask] = {
     "zero_shot": EvalTask(ZeroShotConfig, zero_shot_step),
     "vqa": EvalTask(VqaConfig, vqa_step),
+    "colour_baseline": EvalTask(ColourConfig, colour_step),
     "zero_shot_slides": EvalTask(SlideZeroShotConfig, zero_shot_slides_step),
     "retrieval": EvalTask(RetrievalConfig, retrieval_step),
     "probe": EvalTask(ProbeConfig, probe_step),
     "slide_probe": EvalTask(SlideProbeConfig, slide_probe_step),
-    "colour_baseline": EvalTask(ColourConfig, colour_step),
 }
 
 

@@ -23,6 +23,7 @@ from eosin.data_builders.phantom_set import PhantomsConfig
 from eosin.data_builders.phrasing import load_phrasing
 from eosin.errors import ConfigError
 from eosin.eval.config import ColourConfig, ScoreConfig, VqaConfig, ZeroShotConfig
+from eosin.eval.encoder_config import ProbeConfig, RetrievalConfig, SlideProbeConfig, SlideZeroShotConfig
 from eosin.eval.prompts import load_prompts
 from eosin.labels import LabelSet
 from eosin.llm.config import ExportConfig, TrainConfig
@@ -74,6 +75,11 @@ RECIPES = {
     "demo/eval-vqa-blind": Recipe(VqaConfig, ("model=x",)),
     "demo/eval-vqa-evidence": Recipe(VqaConfig, ("model=x", "index=x", "embedder=x")),
     "demo/report": Recipe(ScoreConfig),
+    **dict.fromkeys(("eval/zero-shot", "eval/zero-shot-draws", "eval/robustness", "eval/domains"), Recipe(ZeroShotConfig, ("model=x",))),
+    "eval/retrieval": Recipe(RetrievalConfig, ("model=x",)),
+    **dict.fromkeys(("eval/linear-probe", "eval/knn", "eval/few-shot", "eval/simpleshot"), Recipe(ProbeConfig)),
+    **dict.fromkeys(("eval/slides-topk", "eval/slides-tumour-ratio"), Recipe(SlideZeroShotConfig, ("model=x",))),
+    **dict.fromkeys(("eval/slide-probe", "eval/survival"), Recipe(SlideProbeConfig)),
     "data/export-webdataset": Recipe(WebDatasetConfig),
     "data/export-llava": Recipe(LlavaConfig),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,11 @@ from eosin.records import Conversation, Embedding, LabelledImage, Message, Part,
 
 CLASSES = {"PINK": (230, 120, 180), "BLUE": (60, 70, 200), "GREEN": (60, 190, 90)}
 WORDS = {"PINK": "pink tissue", "BLUE": "blue nuclei", "GREEN": "green ink"}
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+    "text_cfg": {"context_length": 77, "width": 32, "heads": 2, "layers": 1},
+}
 LABEL_SET = {"classes": {name: {"answer": words} for name, words in WORDS.items()}, "title": "Colours"}
 
 
@@ -176,7 +182,7 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def embedder(monkeypatch: pytest.MonkeyPatch) -> ColourEmbedder:
     made = ColourEmbedder()
-    for module in ("zero_shot", "vqa"):
+    for module in ("zero_shot", "vqa", "retrieval", "zero_shot_slides"):
         monkeypatch.setattr(f"eosin.eval.tasks.{module}.load_embedder", lambda spec: made)
     return made
 
@@ -224,3 +230,19 @@ def archive(tmp_path: Path, embedder: ColourEmbedder) -> Path:
     config = load(IndexConfig, {"data": str(tmp_path / "embeddings")})
     build_index(config, open_inputs(config), tmp_path / "index")
     return tmp_path / "index"
+
+
+@pytest.fixture
+def clip_model(tmp_path: Path) -> Path:
+    """A tiny open_clip model with weights drawn at random."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "tiny-clip"
+    with ArtefactWriter(folder, Plan("clip_model", "clip train", {})) as writer:
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {}}))
+        torch.manual_seed(0)
+        save_file(open_clip.create_model(f"local-dir:{folder}").state_dict(), folder / "model.safetensors")
+        writer.finish()
+    return folder

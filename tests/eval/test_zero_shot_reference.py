@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
-import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from eosin.artefacts import ArtefactWriter, Plan, open_artefact
+from eosin.artefacts import open_artefact
 from eosin.cli import main as eosin
 from eosin.eval.prompts import load_prompts
 from eosin.records import LabelledImage, Prediction
 
-MODEL = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
-    "text_cfg": {"context_length": 77, "width": 32, "heads": 2, "layers": 1},
-}
 NAMES = {"PINK": ["pink tissue"], "BLUE": ["blue nuclei"], "GREEN": ["green ink"]}
-
-
-@pytest.fixture
-def clip_model(tmp_path: Path) -> Path:
-    """A tiny open_clip model with weights drawn at random."""
-    folder = tmp_path / "tiny-clip"
-    with ArtefactWriter(folder, Plan("clip_model", "clip train", {})) as writer:
-        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": {}}))
-        torch.manual_seed(0)
-        save_file(open_clip.create_model(f"local-dir:{folder}").state_dict(), folder / "model.safetensors")
-        writer.finish()
-    return folder
 
 
 def reference_logits(folder: Path, images: list[bytes]) -> np.ndarray[Any, np.dtype[np.float32]]:
