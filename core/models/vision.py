@@ -122,7 +122,8 @@ class TimmEmbedder(_VisionEmbedder):
         arguments = _arguments(config.get("model_args") or {})
         tower = _build_timm(str(config["architecture"]), {**arguments, "num_classes": 0}, folder)
         _load(tower, {name: weight for name, weight in read_weights(folder).items() if not name.startswith(_HEADS)}, folder)
-        from timm.data import create_transform, resolve_data_config
+        from timm.data.config import resolve_data_config
+        from timm.data.transforms_factory import create_transform
 
         data = resolve_data_config(pretrained_cfg=given, model=tower)
         self._transform = create_transform(**data, is_training=False)
@@ -251,7 +252,7 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     if (name := arguments.get("mlp_layer")) is not None:
         if name not in _MLP_LAYERS:
             raise ConfigError(f"mlp_layer: {name!r} is unknown; known: {', '.join(_MLP_LAYERS)}")
-        from timm.layers import SwiGLUPacked
+        from timm.layers.mlp import SwiGLUPacked
 
         arguments["mlp_layer"] = SwiGLUPacked
     return arguments
@@ -287,7 +288,7 @@ def _load(tower: torch.nn.Module, weights: Mapping[str, torch.Tensor], folder: P
 
 
 def _transform_of(preset: VisionPreset) -> Callable[[Any], torch.Tensor]:
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
     pixels = preset.pixels
     transform: Callable[[Any], torch.Tensor] = create_transform(
