@@ -78,9 +78,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """JSON for people and machines: sorted, indented, replaced atomically."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        # Piece by piece: the manifest of a million files is no small text.
+        json.dump(value, handle, sort_keys=True, ensure_ascii=False, indent=1)
+        handle.write("\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -98,11 +99,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def tracked_files(folder: Path) -> list[Path]:
-    """Every file of an artefact that its manifest lists, in a stable order."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and name.parts[0] != SCRATCH and name.as_posix() not in UNTRACKED and not path.name.startswith("."):
-            found.append(path)
-    return found
+def tracked_files(folder: Path) -> Iterator[str]:
+    """The names, relative to the folder, of every file of an artefact that its manifest lists, in a stable order."""
+    for root, folders, names in os.walk(folder):
+        inner = Path(root).relative_to(folder)
+        folders.sort()
+        if not inner.parts:
+            folders[:] = [name for name in folders if name != SCRATCH]
+            names = [name for name in names if name not in UNTRACKED]
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.isfile(os.path.join(root, name)):
+                yield (inner / name).as_posix()

@@ -160,16 +160,21 @@ class ArtefactWriter:
         with replacing(self.path / "README.md") as temporary:
             temporary.write_text(card(self.plan, summary), encoding="utf-8")
         self._remove_leftovers()
-        # Shards were hashed by whoever wrote them: to read all of a large artefact again would only take damage since then for the truth.
-        hashed = {sidecar["shard"]: sidecar["sha256"] for sidecar in sidecars}
-        names = {found.relative_to(self.path).as_posix(): found for found in tracked_files(self.path)}
-        files = {name: {"size": found.stat().st_size, "sha256": hashed.get(name) or sha256_of(found)} for name, found in names.items()}
         write_json(self.path / "run.json", self._run_facts())
         write_json(
             self.path / "manifest.json",
-            {"plan": self.plan.to_json(), "plan_digest": self.plan.digest, "files": files, **summary},
+            {"plan": self.plan.to_json(), "plan_digest": self.plan.digest, "files": self._files(sidecars), **summary},
         )
         return open_artefact(self.path)
+
+    def _files(self, sidecars: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Every file with its size and sha256."""
+        # Shards were hashed by whoever wrote them: to read all of a large artefact again would only take damage since then for the truth.
+        hashed = {sidecar["shard"]: sidecar["sha256"] for sidecar in sidecars}
+        return {
+            name: {"size": (self.path / name).stat().st_size, "sha256": hashed.get(name) or sha256_of(self.path / name)}
+            for name in tracked_files(self.path)
+        }
 
     def _merge_rejects(self) -> None:
         parts = [self.path / "_done" / f"{name}.rejects.parquet" for name in self.plan.shard_names()]
