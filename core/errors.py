@@ -8,7 +8,8 @@
     │   ├── ArtefactError         an artefact of the wrong kind, of another plan, or damaged
     │   │   └── LockedError       another process is writing the artefact
     │   ├── MissingDependency     an optional package is absent; names the extra that brings it
-    │   └── Unsupported           the model or backend cannot do what was asked
+    │   ├── Unsupported           the model or backend cannot do what was asked
+    │   └── BudgetSpent           a run reached the limit that its recipe sets; it resumes with a larger one
     └── BackendError              a model server failed, timed out or broke its protocol
 
 A message says what came, what is allowed, and what to do. `Ctrl-C` ends with exit code 130.
@@ -83,6 +84,10 @@ class MissingDependency(UserError):
 
 class Unsupported(UserError):
     """The model or backend cannot do what was asked."""
+
+
+class BudgetSpent(UserError):
+    """A run reached the limit of requests, tokens or money that its recipe sets; with a larger one it resumes."""
 
 
 class BackendError(EosinError):

@@ -18,6 +18,9 @@ from eosin.data_builders.exports.llava import LlavaConfig, llava_steps
 from eosin.data_builders.exports.webdataset import WebDatasetConfig, webdataset_steps
 from eosin.data_builders.image_folder import ImageFolderConfig, image_folder_steps
 from eosin.data_builders.phantom_set import PhantomsConfig, phantoms_steps
+from eosin.data_builders.writing.captions import CaptionsConfig, captions_steps
+from eosin.data_builders.writing.instructions import InstructionsConfig, instructions_steps
+from eosin.data_builders.writing.tiles import TilesConfig, tiles_steps
 from eosin.errors import ConfigError
 from eosin.pipeline import Engine, Step, run_step
 
@@ -38,6 +41,9 @@ BUILDERS: dict[str, Builder] = {
     "evidence": Builder(EvidenceConfig, evidence_steps),
     "export_webdataset": Builder(WebDatasetConfig, webdataset_steps),
     "export_llava": Builder(LlavaConfig, llava_steps),
+    "choose_tiles": Builder(TilesConfig, tiles_steps),
+    "write_captions": Builder(CaptionsConfig, captions_steps),
+    "write_instructions": Builder(InstructionsConfig, instructions_steps),
 }
 
 

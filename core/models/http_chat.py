@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eosin.errors import BackendError, ConfigError, EosinError, InputError, MissingDependency, Unsupported
@@ -27,15 +29,21 @@ from eosin.models.wire import finish_reason_of, logprobs_of, usage_of, wire_mess
 if TYPE_CHECKING:
     import httpx
 
+T = TypeVar("T")
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _REFUSED = frozenset({400, 413, 415, 422})
 _MISCONFIGURED = frozenset({401, 403, 404, 405})
 _LONGEST_WAIT = 60.0
+# A server that names its own time is believed, but a run does not sleep through the night.
+_LONGEST_RETRY_AFTER = 600.0
+_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 @dataclass(frozen=True)
 class Retry:
-    """When a request is tried again: after 408, 409, 429, 5xx, a broken connection or a timeout.
+    """When a request is tried again: after 408, 409, 429, 5xx, a broken connection, a timeout, or a 200 that holds no whole reply.
+
+    A stream that the caller has seen a part of is not tried again.
 
     Attributes:
         attempts: requests in all.
@@ -60,13 +68,17 @@ class HttpChat:
     Args:
         spec: with `url`, the server's base such as http://127.0.0.1:8000/v1, and `model`, the name at the server.
         retry: when to try again.
+        fields: more fields of every request body, such as `response_format` or a server's own.
+        streamed: whole replies are sent as a stream as well, so that time limits count between tokens, not over the reply.
 
     Raises:
         ConfigError: `url` is not http(s), or the variable `api_key_env` is not set.
         MissingDependency: httpx is not installed.
     """
 
-    def __init__(self, spec: ChatSpec, retry: Retry | None = None) -> None:
+    def __init__(
+        self, spec: ChatSpec, retry: Retry | None = None, *, fields: Mapping[str, Any] | None = None, streamed: bool = False
+    ) -> None:
         try:
             import httpx
         except ModuleNotFoundError as error:
@@ -76,10 +88,13 @@ class HttpChat:
             raise ConfigError(f"url is {spec.url!r}; it must be the server's base, such as http://127.0.0.1:8000/v1")
         self._spec = spec
         self._retry = retry or Retry()
+        self._fields, self._streamed = dict(fields or {}), streamed
+        headers = _headers(spec.api_key_env)
+        self._key = headers.get("Authorization", "").removeprefix("Bearer ")
         self._url = f"{(spec.url or '').rstrip('/')}/chat/completions"
         self._fingerprint = fingerprint_of([], implementation="http", url=spec.url, model=spec.model)
         self._client = httpx.Client(
-            headers=_headers(spec.api_key_env),
+            headers=headers,
             timeout=httpx.Timeout(spec.timeout, connect=min(10.0, spec.timeout), pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=spec.batch_size),
             trust_env=address.hostname not in ("127.0.0.1", "localhost", "::1"),
@@ -119,8 +134,8 @@ class HttpChat:
         Raises:
             ImageError, InputError, ConfigError, BackendError, Unsupported: see `generate`.
         """
-        body = self._body(chat, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
-        with self._open(body) as response:
+        body = self._body(chat, sampling) | _STREAM
+        with self._reading(self._persist(lambda: self._attempt(body))) as response:
             yield from _deltas(_events(response))
 
     def score(self, chat: Chat, options: Sequence[str]) -> list[float]:
@@ -135,26 +150,25 @@ class HttpChat:
         )
 
     def _body(self, chat: Chat, sampling: Sampling) -> dict[str, Any]:
-        return {"model": self._spec.model, "messages": wire_messages(chat), **wire_sampling(sampling)}
+        return {"model": self._spec.model, "messages": wire_messages(chat), **wire_sampling(sampling), **self._fields}
 
     def _reply(self, chat: Chat, sampling: Sampling) -> Reply:
-        with self._open(self._body(chat, sampling)) as response:
-            choice, usage = _only_choice(json_event(response.text))
-        message = choice.get("message") or {}
-        return Reply(
-            text=message.get("content") or "",
-            finish_reason=finish_reason_of(choice.get("finish_reason")),
-            usage=usage or Usage(0, 0),
-            logprobs=logprobs_of(choice) if sampling.logprobs else None,
-            tool_calls=tuple(message.get("tool_calls") or ()),
-        )
+        body = self._body(chat, sampling) | (_STREAM if self._streamed else {})
+        return self._persist(lambda: self._whole(body, sampling))
+
+    def _whole(self, body: dict[str, Any], sampling: Sampling) -> Reply:
+        response = self._attempt(body)
+        try:
+            with self._reading(response):
+                return _collected(_deltas(_events(response))) if self._streamed else _reply_of(json_event(response.text), sampling)
+        except BackendError as error:
+            raise _Again(str(error)) from error
 
     @contextmanager
-    def _open(self, body: dict[str, Any]) -> Iterator[httpx.Response]:
-        """A successful response, its body read unless the request streams."""
+    def _reading(self, response: httpx.Response) -> Iterator[httpx.Response]:
+        """A successful response, whose body is read already unless the request streams."""
         import httpx
 
-        response = self._send(body)
         try:
             yield response
         except httpx.TimeoutException as error:
@@ -164,15 +178,16 @@ class HttpChat:
         finally:
             response.close()
 
-    def _send(self, body: dict[str, Any]) -> httpx.Response:
+    def _persist(self, act: Callable[[], T]) -> T:
+        """What `act` gives, tried again while that may help."""
         wait = self._retry.first_wait
         for attempt in range(1, self._retry.attempts + 1):
             try:
-                return self._attempt(body)
+                return act()
             except _Again as again:
                 if attempt == self._retry.attempts:
-                    raise BackendError(f"{self._url} failed {attempt} times; the last time: {again}") from again
-                time.sleep(min(again.wait if again.wait is not None else wait, _LONGEST_WAIT))
+                    raise BackendError(f"{self._url} failed {attempt} times; the last time: {self._without_key(str(again))}") from again
+                time.sleep(min(wait, _LONGEST_WAIT) if again.wait is None else min(again.wait, _LONGEST_RETRY_AFTER))
                 wait *= 2
         raise BackendError(f"no attempt was allowed: retry.attempts is {self._retry.attempts}, at least 1 is needed")
 
@@ -197,8 +212,12 @@ class HttpChat:
             raise self._failure(response)
         return response
 
+    def _without_key(self, words: str) -> str:
+        """Some servers answer a wrong key with the key; it must not reach a log."""
+        return words.replace(self._key, "(key)") if self._key else words
+
     def _failure(self, response: httpx.Response) -> Exception:
-        status, words = response.status_code, error_words(response.text)
+        status, words = response.status_code, self._without_key(error_words(response.text))
         if status in _RETRIED:
             return _Again(f"HTTP {status}: {words}", _seconds(response.headers.get("retry-after")))
         return _final_error(self._url, status, words)
@@ -222,11 +241,41 @@ def _final_error(url: str, status: int, words: str) -> EosinError:
 
 
 def _seconds(value: str | None) -> float | None:
-    """`Retry-After` in seconds; its form as a date is not followed."""
+    """`Retry-After` in seconds; a date (RFC 9110, 10.2.3) counts from now."""
+    if value is None:
+        return None
     try:
-        return max(0.0, float(value)) if value is not None else None
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(value)
     except ValueError:
         return None
+    return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time())
+
+
+def _reply_of(value: dict[str, Any], sampling: Sampling) -> Reply:
+    choice, usage = _only_choice(value)
+    message = choice.get("message") or {}
+    text = message.get("content") if isinstance(message, dict) else message
+    if not isinstance(message, dict) or not isinstance(text, str | None):
+        raise BackendError(f"the server's reply holds no text where it should: {message!r:.200}")
+    return Reply(
+        text=text or "",
+        finish_reason=finish_reason_of(choice.get("finish_reason")),
+        usage=usage or Usage(0, 0),
+        logprobs=logprobs_of(choice) if sampling.logprobs else None,
+        tool_calls=tuple(message.get("tool_calls") or ()),
+    )
+
+
+def _collected(deltas: Iterator[Delta]) -> Reply:
+    pieces = list(deltas)
+    last = pieces[-1]
+    if last.finish_reason is None:
+        raise BackendError("the server's stream ended without finish_reason: the reply was cut off")
+    return Reply("".join(piece.text for piece in pieces), last.finish_reason, last.usage or Usage(0, 0))
 
 
 def _only_choice(value: dict[str, Any]) -> tuple[dict[str, Any], Usage | None]:
