@@ -47,6 +47,7 @@ _PACKAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("gradio", "gradio", "serve"),
         ("aiohttp", "aiohttp", "serve"),
     ),
+    "ray": (("ray", "ray", "ray"),),
 }
 
 
