@@ -15,15 +15,19 @@ from eosin.records import SPLITS, LabelledImage, Record
 
 CLASSES = ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
 WHY_UNKNOWN = (
-    "the release does not tell which of the 25,000 files were made from the same one of the 1,250 originals (20 each, by rotation and flips), "
-    "so a random split tests on what it trained on; give options.groups=FILE, a CSV with the columns path and group, or a splits.csv in the folder"
+    "the release does not tell which of the 25,000 files were made from the same one of the 1,250 originals "
+    "(20 each, by rotation and flips), so a random split tests on what it trained on; "
+    "give options.groups=FILE, a CSV with the columns path and group, or a splits.csv in the folder"
 )
 
 
 @dataclass(frozen=True)
 class LC25000Options:
-    """Attributes:
-    groups: a CSV below the folder with the columns path (or file) and group, and split where it has one; empty: `splits.csv` where there is one.
+    """What is known beside the release.
+
+    Attributes:
+        groups: a CSV below the folder with the columns path (or file) and group, and split where it has one; empty: `splits.csv`
+            where there is one.
     """
 
     groups: str = ""
@@ -52,8 +56,8 @@ class LC25000(Source[LC25000Options]):
         splits="None official; a given splits file decides.",
         groups="The original a tile was augmented from, from a given groups or splits file; unknown without one.",
         problems=(
-            "Each of 1,250 originals was augmented 20 times (rotation up to 25 degrees, flips): random splits leak. Splits by group are refused "
-            "while the groups are not given.",
+            "Each of 1,250 originals was augmented 20 times (rotation up to 25 degrees, flips): random splits leak. "
+            "Splits by group are refused while the groups are not given.",
             "No microns per pixel are published: mpp is left empty.",
         ),
         citation="@article{borkowski2019lc25000, title={Lung and Colon Cancer Histopathological Image Dataset (LC25000)}, "

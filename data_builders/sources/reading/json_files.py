@@ -16,6 +16,8 @@ from eosin.errors import InputError
 
 _BLOCK = 1 << 20
 _DOCUMENT_LIMIT = 1 << 29
+_ELEMENT_LIMIT = 1 << 28
+_NUMBER = "0123456789+-.eE"
 _SPACE = " \t\r\n"
 BROKEN = object()
 
@@ -175,11 +177,11 @@ def _value(window: _Window) -> Any:
         try:
             value, end = decoder.raw_decode(window.text, window.at)
         except json.JSONDecodeError as error:
-            if window.more():
+            if len(window.text) - window.at < _ELEMENT_LIMIT and window.more():
                 continue
             raise InputError(f"{window.path}: cut off or damaged after byte {window.byte} ({error.msg}); fetch it again") from error
-        # A number at the end of the block may go on in the next one.
-        if end == len(window.text) and window.more():
+        # A number at the end of the block may go on in the next one, after a point or an exponent.
+        if window.text[end : end + 2].strip(_NUMBER) == "" and window.more():
             continue
         window.skip(end - window.at)
         return value
