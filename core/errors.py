@@ -11,6 +11,7 @@
     │   ├── Unsupported           the model or backend cannot do what was asked
     │   └── BudgetSpent           a run reached the limit that its recipe sets; it resumes with a larger one
     └── BackendError              a model server failed, timed out or broke its protocol
+        └── Overloaded            it asked to be left alone (429) on every try: nothing is wrong with the request
 
 A message says what came, what is allowed, and what to do. `Ctrl-C` ends with exit code 130.
 """
@@ -92,6 +93,10 @@ class BudgetSpent(UserError):
 
 class BackendError(EosinError):
     """A model server failed, timed out or broke its protocol."""
+
+
+class Overloaded(BackendError):
+    """A model server asked to be left alone on every try (HTTP 429): nothing is wrong with the request."""
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from eosin.errors import BackendError, ConfigError, EosinError, InputError, MissingDependency, Unsupported
+from eosin.errors import BackendError, ConfigError, EosinError, InputError, MissingDependency, Overloaded, Unsupported
 from eosin.models.protocols import Capabilities, Chat, Delta, FinishReason, Reply, Sampling, Usage, fingerprint_of
 from eosin.models.specs import ChatSpec
 from eosin.models.sse import DONE, SseParser, error_words, json_event
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _REFUSED = frozenset({400, 413, 415, 422})
-_MISCONFIGURED = frozenset({401, 403, 404, 405})
+_MISCONFIGURED = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405})
+_BUSY = 429
 _LONGEST_WAIT = 60.0
 # A server that names its own time is believed, but a run does not sleep through the night.
 _LONGEST_RETRY_AFTER = 600.0
+_LONGEST_BODY = 32 * 2**20
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -55,11 +57,11 @@ class Retry:
 
 
 class _Again(Exception):
-    """A failure that another attempt may mend."""
+    """A failure that another attempt may mend; `busy` where the server only asks for patience."""
 
-    def __init__(self, message: str, wait: float | None = None) -> None:
+    def __init__(self, message: str, wait: float | None = None, *, busy: bool = False) -> None:
         super().__init__(message)
-        self.wait = wait
+        self.wait, self.busy = wait, busy
 
 
 class HttpChat:
@@ -70,6 +72,7 @@ class HttpChat:
         retry: when to try again.
         fields: more fields of every request body, such as `response_format` or a server's own.
         streamed: whole replies are sent as a stream as well, so that time limits count between tokens, not over the reply.
+        pause: waits so many seconds between two attempts; what it raises ends the request. `time.sleep` where it is left out.
 
     Raises:
         ConfigError: `url` is not http(s), or the variable `api_key_env` is not set.
@@ -77,7 +80,13 @@ class HttpChat:
     """
 
     def __init__(
-        self, spec: ChatSpec, retry: Retry | None = None, *, fields: Mapping[str, Any] | None = None, streamed: bool = False
+        self,
+        spec: ChatSpec,
+        retry: Retry | None = None,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        streamed: bool = False,
+        pause: Callable[[float], None] | None = None,
     ) -> None:
         try:
             import httpx
@@ -88,7 +97,7 @@ class HttpChat:
             raise ConfigError(f"url is {spec.url!r}; it must be the server's base, such as http://127.0.0.1:8000/v1")
         self._spec = spec
         self._retry = retry or Retry()
-        self._fields, self._streamed = dict(fields or {}), streamed
+        self._fields, self._streamed, self._pause = dict(fields or {}), streamed, pause or time.sleep
         headers = _headers(spec.api_key_env)
         self._key = headers.get("Authorization", "").removeprefix("Bearer ")
         self._url = f"{(spec.url or '').rstrip('/')}/chat/completions"
@@ -118,10 +127,11 @@ class HttpChat:
             InputError: the server refused a chat, for instance as longer than the model's context.
             ConfigError: the server knows no such model or key.
             BackendError: the server failed on every attempt, or broke the protocol.
+            Overloaded: it answered the last attempt with 429.
             Unsupported: a slide part.
         """
-        if not batch:
-            return []
+        if len(batch) < 2:
+            return [self._reply(chat, sampling) for chat in batch]
         pool = ThreadPoolExecutor(min(self._spec.batch_size, len(batch)), thread_name_prefix="http-chat")
         try:
             return list(pool.map(lambda chat: self._reply(chat, sampling), batch))
@@ -186,8 +196,9 @@ class HttpChat:
                 return act()
             except _Again as again:
                 if attempt == self._retry.attempts:
-                    raise BackendError(f"{self._url} failed {attempt} times; the last time: {self._without_key(str(again))}") from again
-                time.sleep(min(wait, _LONGEST_WAIT) if again.wait is None else min(again.wait, _LONGEST_RETRY_AFTER))
+                    kind = Overloaded if again.busy else BackendError
+                    raise kind(f"{self._url} failed {attempt} times; the last time: {self._without_key(str(again))}") from again
+                self._pause(min(wait, _LONGEST_WAIT) if again.wait is None else min(again.wait, _LONGEST_RETRY_AFTER))
                 wait *= 2
         raise BackendError(f"no attempt was allowed: retry.attempts is {self._retry.attempts}, at least 1 is needed")
 
@@ -203,14 +214,29 @@ class HttpChat:
         if response.status_code == 200 and body.get("stream"):
             return response
         try:
-            response.read()
+            whole = self._read(response)
         except httpx.HTTPError as error:
             raise _Again(f"the connection broke while the answer was read ({error})") from error
         finally:
             response.close()
-        if response.status_code != 200:
-            raise self._failure(response)
-        return response
+        if whole.status_code != 200:
+            raise self._failure(whole)
+        return whole
+
+    def _read(self, response: httpx.Response) -> httpx.Response:
+        """The response with its body, which must not take longer than `timeout` as a whole: a byte now and then is a hang too."""
+        import httpx
+
+        pieces, size, end = [], 0, time.monotonic() + self._spec.timeout
+        for piece in response.iter_bytes():
+            pieces.append(piece)
+            size += len(piece)
+            if size > _LONGEST_BODY:
+                raise _Again(f"an answer of more than {_LONGEST_BODY} bytes")
+            if time.monotonic() > end:
+                raise _Again(f"an answer that was not whole after {self._spec.timeout:g} s")
+        said = {name: response.headers[name] for name in ("content-type", "retry-after") if name in response.headers}
+        return httpx.Response(response.status_code, headers=said, content=b"".join(pieces))
 
     def _without_key(self, words: str) -> str:
         """Some servers answer a wrong key with the key; it must not reach a log."""
@@ -219,7 +245,7 @@ class HttpChat:
     def _failure(self, response: httpx.Response) -> Exception:
         status, words = response.status_code, self._without_key(error_words(response.text))
         if status in _RETRIED:
-            return _Again(f"HTTP {status}: {words}", _seconds(response.headers.get("retry-after")))
+            return _Again(f"HTTP {status}: {words}", _seconds(response.headers.get("retry-after")), busy=status == _BUSY)
         return _final_error(self._url, status, words)
 
 

@@ -4,6 +4,7 @@ prompts.py         prompts as files, with a version and a hash
 replies.py         a reply is one JSON object that fits its schema, or a named refusal
 leaks.py           a question must not hold its answer, nor speak of the text it was made from
 journal.py         every answer that was paid for, kept by content
+endpoint.py        the endpoint, how it is asked, and what it may cost
 writer.py          one request: cache, budget, retries, repair
 settings.py        what every builder that writes shares
 crew.py            many requests at once, in order, stopped cleanly

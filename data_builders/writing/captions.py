@@ -20,13 +20,14 @@ from eosin.commands import open_inputs
 from eosin.config import input_path, settings_of
 from eosin.data_builders.writing.crew import work_through
 from eosin.data_builders.writing.edits import apply_edits
+from eosin.data_builders.writing.endpoint import WriterConfig
 from eosin.data_builders.writing.leaks import check_source
 from eosin.data_builders.writing.materials import IMAGE_KINDS, Material, Pictures, labels_of, read_materials
 from eosin.data_builders.writing.prompts import load_prompt
 from eosin.data_builders.writing.replies import Refused
 from eosin.data_builders.writing.settings import Desk, desk_at, totals
 from eosin.data_builders.writing.tokens import CLIP_CONTEXT, clip_tokens
-from eosin.data_builders.writing.writer import Writer, WriterConfig
+from eosin.data_builders.writing.writer import Writer
 from eosin.errors import ConfigError
 from eosin.labels import LabelSet
 from eosin.pipeline import Resources, Step, chunked
@@ -98,7 +99,7 @@ def captions_steps(config: CaptionsConfig, out: Path) -> Generator[Step, Artefac
         produce,
         {**inputs.paths, "endpoint": config.writer.url, "journal": desk.journal},
         functools.partial(totals, out / "image_text", "edits", "answers"),
-        Resources(model=True),
+        Resources(here=True),
     )
 
 

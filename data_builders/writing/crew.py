@@ -22,8 +22,8 @@ RUNS = 3
 def work_through(writer: Writer, items: Sequence[T], work: Callable[[T], R], name: Callable[[T], str]) -> list[R | Reject]:
     """`work` on each item, `writer.config.concurrency` at once; an item that is refused becomes a reject.
 
-    An item whose request got no answer is tried again after the others. It is given up (`no_answer`) only where the server answered
-    others meanwhile, or where it has failed in three runs.
+    An item whose request got no answer is tried again after the others. It is given up (`no_answer`) only where the server answers a
+    greeting right after that, or where it has failed in three runs; a request that a busy server put off (429) is never given up.
 
     Args:
         writer: asked by `work`.
@@ -36,22 +36,25 @@ def work_through(writer: Writer, items: Sequence[T], work: Callable[[T], R], nam
         BudgetSpent, ConfigError: see `Writer.write`; what was under way is finished and kept.
     """
     found = _round(writer, items, work, name)
-    failed = {place: outcome for place, outcome in enumerate(found) if isinstance(outcome, Unanswered)}
-    if failed:
-        again = _round(writer, [items[place] for place in failed], work, name)
-        for (place, first), outcome in zip(failed.items(), again, strict=True):
-            found[place] = _settled(writer, first, outcome, name(items[place]))
+    failed = [place for place, outcome in enumerate(found) if isinstance(outcome, Unanswered)]
+    again = _round(writer, [items[place] for place in failed], work, name) if failed else []
+    up = any(isinstance(outcome, Unanswered) for outcome in again) and writer.greet()
+    for place, outcome in zip(failed, again, strict=True):
+        found[place] = _given_up(writer, outcome, name(items[place]), up) if isinstance(outcome, Unanswered) else outcome
     return [outcome for outcome in found if not isinstance(outcome, Unanswered)]
 
 
-def _settled(writer: Writer, first: Unanswered, outcome: R | Reject | Unanswered, name: str) -> R | Reject:
-    """What comes of an item whose request failed in the first round."""
-    if not isinstance(outcome, Unanswered):
-        return outcome
+def _given_up(writer: Writer, outcome: Unanswered, name: str, up: bool) -> Reject:
+    """What comes of an item whose request failed in both rounds, by a server that is up or not."""
+    if outcome.busy:
+        raise BackendError(
+            f"{outcome}. The server limits how much it is asked: lower writer.concurrency, or raise writer.tries; every answer so far is "
+            "kept, and the same command resumes"
+        )
     failure = writer.journal.failure(outcome.key)
     # Each run asks twice.
-    if writer.answered == first.answered and (failure is None or failure.times < 2 * RUNS):
-        raise BackendError(f"{outcome}. Nothing else was answered meanwhile: is the server up? Run the same command again, it resumes")
+    if not up and (failure is None or failure.times < 2 * RUNS):
+        raise BackendError(f"{outcome}. It does not answer a greeting either: is the server up? Run the same command again, it resumes")
     writer.give_up(outcome.key, str(outcome))
     return Reject(name, "no_answer", str(outcome))
 

@@ -20,12 +20,12 @@ from eosin.data_builders.couples import balanced_positions
 from eosin.data_builders.questions import LETTERS
 from eosin.data_builders.subjects import stable_number
 from eosin.data_builders.writing.crew import work_through
+from eosin.data_builders.writing.endpoint import WriterConfig
 from eosin.data_builders.writing.forms import FORMS, OPTIONS, Aids, Draft
 from eosin.data_builders.writing.materials import IMAGE_KINDS, Material, Pictures, labels_of, read_materials
 from eosin.data_builders.writing.prompts import load_prompt
 from eosin.data_builders.writing.settings import Desk, desk_at, totals
 from eosin.data_builders.writing.tools import load_tools
-from eosin.data_builders.writing.writer import WriterConfig
 from eosin.errors import ConfigError
 from eosin.labels import LabelSet
 from eosin.pipeline import Resources, Step, chunked
@@ -102,7 +102,7 @@ def instructions_steps(config: InstructionsConfig, out: Path) -> Generator[Step,
         WriteInstructions(source, desk, config, aids, labels),
         {**inputs.paths, "endpoint": config.writer.url, "journal": desk.journal},
         functools.partial(totals, out / "conversations", "form", "answers"),
-        Resources(model=True),
+        Resources(here=True),
     )
 
 

@@ -2,14 +2,17 @@
 
 SQLite in WAL mode with `synchronous=FULL`, rather than a log of our own, because it gives at once what a log would have to be taught:
 an answer and what it cost are one transaction that is on the disk before the answer is used; half a write after a kill is found by
-SQLite's own checksums and rolled back; an answer is looked up by key without all of them in memory; several processes of one machine
-may write. SQLite does not check finished pages, so each answer carries a checksum of its own. WAL shares memory between processes, so the
-file belongs on a local disk, not on NFS.
+SQLite's own checksums and rolled back; an answer is looked up by key without all of them in memory. SQLite does not check finished
+pages, so each answer carries a checksum of its own. WAL shares memory between processes, so the file belongs on a local disk, not on
+NFS. One process at a time uses a journal: two would pay twice for one question, and pass a budget that each of them keeps.
 """
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import hashlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eosin.artefacts.plan import canonical_json
-from eosin.errors import ArtefactError, InputError
+from eosin.errors import ArtefactError, InputError, LockedError
 
 _VERSION = 1
 _TABLES = """
@@ -30,7 +33,8 @@ CREATE TABLE IF NOT EXISTS failures (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, times INTEGER NOT NULL, final INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spent (
-    model TEXT PRIMARY KEY, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL
+    model TEXT PRIMARY KEY, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    longest_prompt INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -47,11 +51,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Spent:
-    """What one model's answers in a journal took."""
+    """What one model's answers in a journal took; `longest_prompt` is the most tokens of one request."""
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    longest_prompt: int = 0
 
     @property
     def tokens(self) -> int:
@@ -74,6 +79,7 @@ class Journal:
 
     Raises:
         ArtefactError: the file is no journal, of another version, or damaged.
+        LockedError: another process uses it.
         InputError: its disk is full, not local, or cannot be written.
     """
 
@@ -82,6 +88,7 @@ class Journal:
         self._lock = threading.Lock()
         with self._speaking():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            _hold(self.path.resolve())
             self._data = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             mode = self._data.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             self._data.execute("PRAGMA synchronous=FULL")
@@ -123,14 +130,22 @@ class Journal:
         values = (key, model, prompt, answer.text, answer.finish, answer.prompt_tokens, answer.completion_tokens, _checksum(key, answer))
         with self._lock, self._speaking(), self._transaction():
             self._data.execute(f"INSERT OR IGNORE INTO answers VALUES ({', '.join('?' * len(values))})", values)
-            self._data.execute(
-                "INSERT INTO spent VALUES (?, 1, ?, ?) ON CONFLICT (model) DO UPDATE SET requests = requests + 1, "
-                "prompt_tokens = prompt_tokens + excluded.prompt_tokens, "
-                "completion_tokens = completion_tokens + excluded.completion_tokens",
-                (model, answer.prompt_tokens, answer.completion_tokens),
-            )
+            self._count(model, answer.prompt_tokens, answer.completion_tokens)
             self._data.execute("DELETE FROM failures WHERE key = ?", (key,))
         return self.find(key) or answer
+
+    def count(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count an answer that is not kept."""
+        with self._lock, self._speaking(), self._transaction():
+            self._count(model, prompt_tokens, completion_tokens)
+
+    def _count(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        self._data.execute(
+            "INSERT INTO spent VALUES (?, 1, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET requests = requests + 1, "
+            "prompt_tokens = prompt_tokens + excluded.prompt_tokens, completion_tokens = completion_tokens + excluded.completion_tokens, "
+            "longest_prompt = max(longest_prompt, excluded.longest_prompt)",
+            (model, prompt_tokens, completion_tokens, prompt_tokens),
+        )
 
     def add_failure(self, key: str, model: str, reason: str, message: str, *, final: bool) -> Failure:
         """Count a failure of a request; a final one is not asked again."""
@@ -151,7 +166,7 @@ class Journal:
     def spent(self, model: str) -> Spent:
         """What the model's answers took, over all runs."""
         with self._lock, self._speaking():
-            columns = "requests, prompt_tokens, completion_tokens"
+            columns = "requests, prompt_tokens, completion_tokens, longest_prompt"
             row = self._data.execute(f"SELECT {columns} FROM spent WHERE model = ?", (model,)).fetchone()
         return Spent(*row) if row else Spent()
 
@@ -178,6 +193,18 @@ class Journal:
             raise ArtefactError(f"{self.path} is no journal of answers, or damaged ({error}); name another file, or delete it") from error
         except OSError as error:
             raise InputError(f"{self.path}: the journal's folder cannot be made ({error.strerror})") from error
+
+
+@functools.cache
+def _hold(path: Path) -> int:
+    """A lock on the journal, held as long as this process lives, however often it opens the file."""
+    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise LockedError(f"{path} is in use by another process; wait for it, or name another file with writer.journal=FILE") from error
+    return handle
 
 
 def _checksum(key: str, answer: Answer) -> str:

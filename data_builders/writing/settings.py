@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from eosin.config import settings_of
+from eosin.data_builders.writing.endpoint import WriterConfig
 from eosin.data_builders.writing.prompts import PromptFile
-from eosin.data_builders.writing.writer import Writer, WriterConfig, shared_writer
+from eosin.data_builders.writing.writer import Writer, shared_writer
 from eosin.progress import say
 from eosin.records import Provenance
 

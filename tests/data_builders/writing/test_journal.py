@@ -1,6 +1,8 @@
 """The journal: on the disk before it is used, found by content, damage told."""
 
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,14 +19,14 @@ def test_an_answer_is_there_for_whoever_opens_the_file_next(tmp_path: Path) -> N
     assert journal.find("k") is None
     journal.add("k", "m", "p", ANSWER)
     assert Journal(journal.path).find("k") == ANSWER
-    assert Journal(journal.path).spent("m") == Spent(1, 10, 3)
+    assert Journal(journal.path).spent("m") == Spent(1, 10, 3, 10)
 
 
 def test_the_first_answer_to_a_request_stays_and_both_are_paid_for(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "answers.sqlite")
     journal.add("k", "m", "p", ANSWER)
     assert journal.add("k", "m", "p", Answer("other", "stop", 1, 1)) == ANSWER
-    assert journal.spent("m") == Spent(2, 11, 4)
+    assert journal.spent("m") == Spent(2, 11, 4, 10)
 
 
 def test_models_are_counted_apart_and_from_many_threads(tmp_path: Path) -> None:
@@ -74,3 +76,11 @@ def test_a_place_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="journal"):
         Journal(tmp_path / "file" / "answers.sqlite")
+
+
+def test_a_journal_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    Journal(tmp_path / "answers.sqlite")
+    code = f"from eosin.data_builders.writing.journal import Journal; Journal({str(tmp_path / 'answers.sqlite')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "LockedError" in done.stderr
+    assert "in use by another process" in done.stderr
