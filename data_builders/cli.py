@@ -22,6 +22,7 @@ from eosin.data_builders.phantom_set import PhantomsConfig, phantoms_steps
 from eosin.data_builders.sources.builder import SourceConfig, open_source, source_steps
 from eosin.data_builders.sources.checks import check_folder
 from eosin.data_builders.sources.listing import list_sources, show_card
+from eosin.data_builders.teach import TeachConfig, teach_steps
 from eosin.data_builders.writing.captions import CaptionsConfig, captions_steps
 from eosin.data_builders.writing.instructions import InstructionsConfig, instructions_steps
 from eosin.data_builders.writing.tiles import TilesConfig, tiles_steps
@@ -44,6 +45,7 @@ BUILDERS: dict[str, Builder] = {
     "phantoms": Builder(PhantomsConfig, phantoms_steps),
     "image_folder": Builder(ImageFolderConfig, image_folder_steps),
     "source": Builder(SourceConfig, source_steps),
+    "teach": Builder(TeachConfig, teach_steps),
     "evidence": Builder(EvidenceConfig, evidence_steps),
     "export_webdataset": Builder(WebDatasetConfig, webdataset_steps),
     "export_llava": Builder(LlavaConfig, llava_steps),
