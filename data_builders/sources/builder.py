@@ -29,7 +29,8 @@ class SourceConfig:
         source: its name; `eosin build --list` shows all.
         folder: the publisher's files, unchanged.
         options: of this source; `eosin build --card NAME` shows them.
-        labels: for labelled images, the label set that says the classes in words; `auto` takes the shipped one that fits.
+        labels: for labelled images, the label set that says the classes in words; `auto` takes the source's own, or the
+            shipped one that fits.
     """
 
     builder: Literal["source"] = "source"
@@ -51,9 +52,10 @@ def source_steps(config: SourceConfig, out: Path) -> Generator[Step, Artefact, N
     inputs = open_inputs(config)
     card, options = source.card, source.options
     facts = {"title": card.title, "description": _description(source), "card": _plain(asdict(card)), **source.facts()}
+    labels = source.label_set if config.labels == "auto" else config.labels
     if card.kind == "labelled_images" and facts.get("classes"):
-        facts["label_set"] = settings_of(load_label_set(config.labels, facts["classes"]))
-    settings = {"builder": config.builder, "source": config.source, "options": settings_of(options), "labels": config.labels}
+        facts["label_set"] = settings_of(load_label_set(labels, facts["classes"]))
+    settings = {"builder": config.builder, "source": config.source, "options": settings_of(options), "labels": labels}
     tasks = tuple(
         Task(Shard(section.name, section.offset).source, section.start, section.stop, split)
         for section in sections

@@ -153,10 +153,15 @@ class Source(ABC, Generic[O_co]):
     Args:
         folder: where the release lies.
         options: of the type `Options`.
+
+    Attributes:
+        label_set: of labelled images: the shipped one that says the classes in words, also where a folder holds only some of them;
+            `auto`: the one that names exactly those that are there.
     """
 
     card: ClassVar[Card]
     Options: ClassVar[type[Any]] = NoOptions
+    label_set: ClassVar[str] = "auto"
 
     def __init__(self, folder: Path, options: O_co) -> None:
         self.folder = folder

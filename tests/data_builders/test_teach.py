@@ -8,7 +8,6 @@ import pytest
 
 from eosin.artefacts import open_artefact
 from eosin.errors import ConfigError, InputError
-from eosin.labels import load_label_set
 from eosin.records import Conversation, ImageText
 
 
@@ -19,8 +18,8 @@ def test_a_sources_images_become_pairs_and_conversations_that_keep_their_groups(
     taught = build({"builder": "teach", "images": str(images), "teaching": {"phrasing": "tiles", "captions": 2}}, out="taught")
     pairs = list(open_artefact(taught / "image_text").records(ImageText))
     assert len(pairs) == 12
-    phrases = load_label_set("lc25000", ["colon_aca", "colon_n"]).classes
-    assert all(any(name in caption.lower() for name in phrases[pair.extra["label"]].names) for pair in pairs for caption in pair.captions)
+    assert {pair.organ for pair in pairs} == {"colon"}
+    assert len({caption for pair in pairs for caption in pair.captions}) > 4
     asked = open_artefact(taught / "conversations")
     assert {record.group for record in asked.records(Conversation)} <= {pair.group for pair in pairs}
     assert "random split" in asked.plan.facts["groups_unknown"]
