@@ -7,11 +7,13 @@ from typing import Any
 
 from eosin.data_builders.sources.csv_pairs import CsvPairs
 from eosin.data_builders.sources.lc25000 import LC25000
+from eosin.data_builders.sources.pathgen import PathGen
 from eosin.data_builders.sources.source import Source
 from eosin.errors import ConfigError
 
 SOURCES: dict[str, type[Source[Any]]] = {
     # image-text
+    "pathgen": PathGen,
     "csv": CsvPairs,
     # conversations
     # labelled images
