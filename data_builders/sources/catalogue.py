@@ -8,6 +8,7 @@ from typing import Any
 from eosin.data_builders.sources.csv_pairs import CsvPairs
 from eosin.data_builders.sources.lc25000 import LC25000
 from eosin.data_builders.sources.pathgen import PathGen
+from eosin.data_builders.sources.oncotree import OncoTree
 from eosin.data_builders.sources.source import Source
 from eosin.errors import ConfigError
 
@@ -16,6 +17,7 @@ SOURCES: dict[str, type[Source[Any]]] = {
     "pathgen": PathGen,
     "csv": CsvPairs,
     # conversations
+    "oncotree": OncoTree,
     # labelled images
     "lc25000": LC25000,
     # slides and reports
