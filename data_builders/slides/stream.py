@@ -1,0 +1,128 @@
+"""Tiles with their pictures, streamed off a slide without touching the disk.
+
+    with SlideReader("slide.svs") as slide:
+        for tile in iter_tiles(slide, grid.places(), 224, 0.5):
+            if tile.pixels is not None:
+                embedder.embed_images([tile.pixels])
+
+A block of the file is decoded once for all tiles that touch it, ahead of the reader and by several threads; where the slide is a TIFF of
+JPEG tiles, OpenSlide is left out of it. The order of the tiles is that of the places, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from eosin.data_builders.slides.blocks import Block, Box, LevelBlocks
+from eosin.data_builders.slides.reader import SlideReader, missing_pixels
+from eosin.data_builders.slides.sampling import Sampling, sampling_of
+from eosin.errors import ConfigError, ImageError
+from eosin.images import Pixels
+
+# So many tiles are on their way at a time: enough that no thread waits, few enough to be small in memory.
+_AHEAD = 32
+_Promised = list[tuple[int, int, Future[Block]]]
+
+
+@dataclass(frozen=True)
+class TilePicture:
+    """A tile: level-0 origin, and its pixels (uint8 [size, size, 3]) or why there are none."""
+
+    x: int
+    y: int
+    pixels: Pixels | None
+    error: ImageError | None = None
+
+
+def iter_tiles(
+    slide: SlideReader, places: Iterable[tuple[int, int]], size: int, mpp: float, *, threads: int = 2, direct: bool = True
+) -> Iterator[TilePicture]:
+    """The tiles at `places`, in that order.
+
+    Args:
+        slide: the slide.
+        places: x, y of the tiles' top left corners at level 0; row by row is fastest. Tiles lie within the slide.
+        size: side of a tile in pixels.
+        mpp: microns per pixel of a tile.
+        threads: that decode.
+        direct: decode JPEG tiles without OpenSlide, where that gives the same pixels.
+
+    Raises:
+        ImageError: `no_mpp`.
+        ConfigError: the slide is coarser than wanted, or no thread is allowed.
+    """
+    if threads < 1:
+        raise ConfigError(f"threads is {threads}; at least 1 is needed")
+    sampling = sampling_of(slide.levels, slide.mpp, size, mpp)
+    with LevelBlocks(slide, sampling.level, threads, direct=direct) as blocks:
+        waiting: deque[_Waiting] = deque()
+        for x, y in places:
+            waiting.append(_Waiting.of(blocks, sampling, x, y))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().picture()
+        while waiting:
+            yield waiting.popleft().picture()
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A tile whose blocks are on their way."""
+
+    blocks: LevelBlocks
+    sampling: Sampling
+    x: int
+    y: int
+    box: Box
+    promised: _Promised
+    resampled: Future[TilePicture] | None = None
+
+    @staticmethod
+    def of(blocks: LevelBlocks, sampling: Sampling, x: int, y: int) -> _Waiting:
+        box = left, top, width, height = sampling.cover(x, y)
+        across, down = blocks.block
+        promised = [
+            (column * across, row * down, blocks.ask(column, row))
+            for row in range(top // down, (top + height - 1) // down + 1)
+            for column in range(left // across, (left + width - 1) // across + 1)
+        ]
+        waiting = _Waiting(blocks, sampling, x, y, box, promised)
+        if width == height == sampling.size:
+            return waiting
+        # Resampling is work for the threads too; they take jobs in order, so that the blocks it waits for are begun before it.
+        return _Waiting(blocks, sampling, x, y, box, promised, blocks.pool.submit(waiting.picture))
+
+    def picture(self) -> TilePicture:
+        """The tile, as soon as it is there."""
+        if self.resampled is not None:
+            return self.resampled.result()
+        try:
+            return TilePicture(self.x, self.y, self.sampling.fit(self._cover(), self.x, self.y, self.box))
+        except ImageError as error:
+            return TilePicture(self.x, self.y, None, error)
+
+    def _cover(self) -> Pixels:
+        left, top, width, height = self.box
+        out = np.empty((height, width, 3), np.uint8)
+        for block_left, block_top, future in self.promised:
+            block = future.result()
+            if block.pixels is None:
+                return self._alone()
+            x, y = max(left, block_left), max(top, block_top)
+            inner = np.s_[y - block_top : top + height - block_top, x - block_left : left + width - block_left]
+            if block.missing is not None and block.missing[inner].any():
+                raise missing_pixels(self.blocks.path.name, self.x, self.y)
+            part = block.pixels[inner]
+            out[y - top : y - top + part.shape[0], x - left : x - left + part.shape[1]] = part
+        return out
+
+    def _alone(self) -> Pixels:
+        """A block is broken, though perhaps not where this tile lies."""
+        pixels, missing = self.blocks.read(self.box)
+        if missing is not None:
+            raise missing_pixels(self.blocks.path.name, self.x, self.y)
+        return pixels
