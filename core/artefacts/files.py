@@ -34,8 +34,8 @@ def sha256_of(path: Path) -> str:
 def digest_of_folder(folder: Path) -> str:
     """sha256 over the names and contents of all files below `folder`, hidden ones left out.
 
-    A slide of over 64 MB counts by its size and 16 MB of it, evenly spread. A file that cannot be read counts by its name and the error, so that one such file does not bar the folder: whoever reads its files
-    says what is wrong with it.
+    A slide of over 64 MB counts by its size and 16 MB of it, evenly spread. A file that cannot be read counts by its name and the error, so
+    that one such file does not bar the folder: whoever reads its files says what is wrong with it.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
