@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,10 @@ _CANDIDATES = 8
 
 
 def vector_blocks(embeddings: Artefact, task: Task) -> Iterator[Block]:
-    """Ids and vectors float32 [n, d] of the tiles of the slide `task.source`, among the rows of the task.
+    """Ids and unit vectors float32 [n, d] of the tiles of the slide `task.source`, among the rows of the task.
 
     Raises:
-        InputError: vectors of several lengths.
+        InputError: vectors of several lengths, or one that is zero or not finite.
     """
     groups = row_groups(embeddings, task.split)
     for group in range(groups.of_row(task.start), len(groups.places)):
@@ -43,7 +44,17 @@ def vector_blocks(embeddings: Artefact, task: Task) -> Iterator[Block]:
             if len(rows) and len(set(column.value_lengths().to_pylist())) > 1:
                 raise InputError(f"{shard}: its vectors are of several lengths; embed the images again")
         if mine:
-            yield [rows[place]["id"] for place in mine], np.asarray(flat, dtype=np.float32).reshape(len(rows), -1)[mine]
+            ids = [rows[place]["id"] for place in mine]
+            yield ids, _unit(ids, np.asarray(flat, dtype=np.float32).reshape(len(rows), -1)[mine], shard)
+
+
+def _unit(ids: list[str], vectors: Floats, shard: Path) -> Floats:
+    """The vectors at unit length, whoever made them."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    if len(wrong):
+        raise InputError(f"{shard}: the vector of {ids[wrong[0]]} is zero or not finite ({len(wrong)} such); embed the images again")
+    return np.asarray(vectors / lengths, dtype=np.float32)
 
 
 @dataclass(frozen=True)
