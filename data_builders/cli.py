@@ -14,11 +14,15 @@ from typing import Any
 from eosin.artefacts import Artefact
 from eosin.commands import add_engine, building_parser, engine_of, read_config
 from eosin.config import read_recipe, with_overrides
+from eosin.data_builders.cleaning.clean import CleanConfig, clean_steps
+from eosin.data_builders.duplicates.builder import DedupConfig, dedup_steps
 from eosin.data_builders.evidence_cases import EvidenceConfig, evidence_steps
 from eosin.data_builders.exports.llava import LlavaConfig, llava_steps
 from eosin.data_builders.exports.webdataset import WebDatasetConfig, webdataset_steps
 from eosin.data_builders.image_folder import ImageFolderConfig, image_folder_steps
 from eosin.data_builders.phantom_set import PhantomsConfig, phantoms_steps
+from eosin.data_builders.slides.settings import TileSlidesConfig
+from eosin.data_builders.slides.tile_slides import tile_slides_steps
 from eosin.data_builders.sources.builder import SourceConfig, open_source, source_steps
 from eosin.data_builders.sources.checks import check_folder
 from eosin.data_builders.sources.listing import list_sources, show_card
@@ -46,9 +50,12 @@ BUILDERS: dict[str, Builder] = {
     "image_folder": Builder(ImageFolderConfig, image_folder_steps),
     "source": Builder(SourceConfig, source_steps),
     "teach": Builder(TeachConfig, teach_steps),
+    "clean": Builder(CleanConfig, clean_steps),
     "evidence": Builder(EvidenceConfig, evidence_steps),
     "export_webdataset": Builder(WebDatasetConfig, webdataset_steps),
     "export_llava": Builder(LlavaConfig, llava_steps),
+    "dedup": Builder(DedupConfig, dedup_steps),
+    "tile_slides": Builder(TileSlidesConfig, tile_slides_steps),
     "choose_tiles": Builder(TilesConfig, tiles_steps),
     "write_captions": Builder(CaptionsConfig, captions_steps),
     "write_instructions": Builder(InstructionsConfig, instructions_steps),

@@ -132,7 +132,8 @@ def read_coordinates(path: str | Path) -> Coordinates:
     if "patch_level" in attributes and "patch_size" in attributes:
         return Coordinates("clam", name, places, _clam_side(path, attributes), attributes)
     raise InputError(
-        f"{path}: its attributes are {', '.join(sorted(attributes)) or 'none'}; CLAM writes patch_level and patch_size, TRIDENT patch_size_level0"
+        f"{path}: its attributes are {', '.join(sorted(attributes)) or 'none'}; "
+        "CLAM writes patch_level and patch_size, TRIDENT patch_size_level0"
     )
 
 

@@ -103,8 +103,8 @@ def find_ink(density: Floats) -> Mask:
 def _net(walls: Mask, reach: int) -> Mask:
     """Fat: thin walls, no more than twice `reach` apart, that cover a tenth of their neighbourhood at least; specks of dust do not."""
     cover: Floats = ndimage().uniform_filter(walls.astype(np.float32), 4 * reach + 1)
-    closed = closed(walls & (cover > 0.1), reach)
-    opened: Mask = ndimage().binary_opening(closed, _disk(reach // 2 + 1))
+    filled = closed(walls & (cover > 0.1), reach)
+    opened: Mask = ndimage().binary_opening(filled, _disk(reach // 2 + 1))
     return opened
 
 

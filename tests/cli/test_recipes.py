@@ -15,12 +15,14 @@ from transformers import LlamaConfig
 from eosin.clip.architecture import find_architecture
 from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
 from eosin.config import load_recipe
+from eosin.data_builders.cleaning.clean import CleanConfig
 from eosin.data_builders.evidence_cases import EvidenceConfig
 from eosin.data_builders.exports.llava import LlavaConfig
 from eosin.data_builders.exports.webdataset import WebDatasetConfig
 from eosin.data_builders.image_folder import ImageFolderConfig
 from eosin.data_builders.phantom_set import PhantomsConfig
 from eosin.data_builders.phrasing import load_phrasing
+from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.writing.captions import CaptionsConfig
 from eosin.data_builders.writing.instructions import InstructionsConfig
 from eosin.data_builders.writing.prompts import load_prompt
@@ -70,8 +72,11 @@ RECIPES = {
     "demo/eval-vqa-blind": Recipe(VqaConfig, ("model=x",)),
     "demo/eval-vqa-evidence": Recipe(VqaConfig, ("model=x", "index=x", "embedder=x")),
     "demo/report": Recipe(ScoreConfig),
+    "data/clean_captions": Recipe(CleanConfig),
+    "data/clean_reports": Recipe(CleanConfig),
     "data/export-webdataset": Recipe(WebDatasetConfig),
     "data/export-llava": Recipe(LlavaConfig),
+    "data/tile-slides": Recipe(TileSlidesConfig),
     "data/write-tiles": Recipe(TilesConfig),
     "data/write-captions": Recipe(CaptionsConfig),
     "data/write-labels": Recipe(CaptionsConfig),
@@ -89,7 +94,7 @@ def names(folder: str, suffix: str) -> list[str]:
 
 def test_every_file_has_a_reader() -> None:
     read = {f"{name}.yaml" for name in RECIPES} | {f"architectures/{name}.json" for name in ARCHITECTURES} | READ_ELSEWHERE
-    for folder, suffix in (("labels", ".yaml"), ("prompts", ".yaml"), ("questions", ".yaml"), ("writing", ".yaml"), ("writing/prompts", ".yaml"), ("templates", ".jinja")):
+    for folder, suffix in (("labels", ".yaml"), ("prompts", ".yaml"), ("questions", ".yaml"), ("writing", ".yaml"), ("cleaning", ".yaml"), ("writing/prompts", ".yaml"), ("templates", ".jinja")):
         read |= {f"{name}{suffix}" for name in names(folder, suffix)}
     shipped = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert shipped == read, "a new file needs its line in this test; a removed one must leave it"
