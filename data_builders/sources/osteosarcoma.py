@@ -1,0 +1,128 @@
+"""Osteosarcoma of UT Southwestern / UT Dallas: viable and dead tumour after treatment (Leavey et al. 2019, TCIA)."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from eosin.data_builders.sources.class_folders import ClassFolders, Place, class_of, matched, plain, split_named
+from eosin.data_builders.sources.reading.class_folders import Found
+from eosin.data_builders.sources.reading.tables import need_columns, optional, row_sections, section_rows, value
+from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
+
+CLASSES = ("Non-Tumor", "Non-Viable-Tumor", "Viable")
+MIXED = "viable: non-viable"
+TABLE = "ML_Features_1144.csv"
+SPLITS_TABLE = "splits.csv"
+_NAME_COLUMNS = ("image.name", "image name", "imagename", "image")
+
+
+@dataclass(frozen=True)
+class OsteosarcomaOptions:
+    """Attributes:
+    mixed: tiles that the table calls `viable: non-viable`: rejected, counted as `viable` or `non-viable`, or kept as a class of their own.
+    """
+
+    mixed: Literal["reject", "viable", "non-viable", "keep"] = "reject"
+
+
+class Osteosarcoma(ClassFolders[OsteosarcomaOptions]):
+    """The classes stand in ML_Features_1144.csv; where it is not there, tiles lie in a folder a class, with a splits.csv or without."""
+
+    Options = OsteosarcomaOptions
+    classes = (*CLASSES, MIXED)
+    card = Card(
+        name="osteosarcoma",
+        title="Osteosarcoma data from UT Southwestern/UT Dallas for viable and necrotic tumor assessment",
+        kind="labelled_images",
+        paper="Leavey et al., Osteosarcoma data from UT Southwestern/UT Dallas for Viable and Necrotic Tumor Assessment, TCIA 2019, "
+        "doi:10.7937/tcia.2019.bvhjhdas",
+        homepage="https://www.cancerimagingarchive.net/collection/osteosarcoma-tumor-assessment/",
+        licence="CC-BY-3.0",
+        gated=False,
+        commercial="yes",
+        files=(
+            ExpectedFile("**/*.jpg | **/*.png | **/*.tif | **/*.tiff", "tiles in Training-Set-1 and -2 or class folders", "the homepage"),
+            ExpectedFile(f"**/{TABLE}", "the class of each tile", "the homepage", False),
+            ExpectedFile(SPLITS_TABLE, "path, label, split, group of tiles in class folders", "you", False),
+        ),
+        counts={"images": 1144},
+        splits="None official; a splits.csv in the folder decides.",
+        groups="The patient, from the file name (Case-3 of Case-3-A17-7799-34542, P9 of P9-B28-...), or the group of splits.csv; "
+        "there are few patients.",
+        problems=(
+            "Names in the table have blanks where the files have dashes (Case 3 A17- 7799-34542): both are compared without either. A "
+            "name that "
+            "two files have is rejected as image_ambiguous.",
+            "Tiles called `viable: non-viable`: Quilt's protocol drops them, PathGen's counts them as viable, so their figures do not "
+            "compare. "
+            "options.mixed chooses; the default rejects them.",
+            "Table and folders spell classes in several cases (Non-tumor, viable); they are made one.",
+            "Very few patients: splits by patient are coarse.",
+        ),
+        citation="@misc{leavey2019osteosarcoma, title={Osteosarcoma data from UT Southwestern/UT Dallas for Viable and Necrotic Tumor "
+        "Assessment}, author={Leavey, Patrick and others}, year={2019}, doi={10.7937/tcia.2019.bvhjhdas}}",
+    )
+
+    def problems(self) -> list[str]:
+        for path in self.folder.glob(f"**/{TABLE}"):
+            need_columns(path, _NAME_COLUMNS, ("classification", "class", "label"))
+        return []
+
+    @functools.cached_property
+    def _table(self) -> Mapping[str, str]:
+        """Name without punctuation -> class, from the publisher's table; empty where it is not there."""
+        found = {}
+        for path in sorted(self.folder.glob(f"**/{TABLE}")):
+            for section in row_sections(path, path.name):
+                for _, row in section_rows(path, section):
+                    name = value(row, *_NAME_COLUMNS).removesuffix(".jpg")
+                    found[plain(name)] = value(row, "classification", "class", "label")
+        return found
+
+    @functools.cached_property
+    def _splits(self) -> Mapping[str, tuple[str, str]]:
+        """Path -> (group, split), from splits.csv."""
+        path = self.folder / SPLITS_TABLE
+        found = {}
+        for section in row_sections(path, path.name) if path.is_file() else ():
+            for _, row in section_rows(path, section):
+                found[value(row, "path")] = (value(row, "group"), split_named(optional(row, "split") or "none") or "none")
+        return found
+
+    @functools.cached_property
+    def _named(self) -> Counter[str]:
+        return Counter(
+            plain(path.stem) for path in self.folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+        )
+
+    def place(self, found: Found) -> Place:
+        label = self._label(self._class(found))
+        patient = matched(r"(?i)^(Case[- ]?\d+|P\d+)", found.stem, "the patient (Case-3-..., P9-...)").group(1)
+        block = matched(r"(?i)^(.*?)[- ]+\d+[- ]+\d+$", found.stem, "block and place (...-A17-7799-34542)").group(1)
+        group, split = self._splits.get(found.path, (patient, "none"))
+        return Place(label, group, split, slide=block, extra={"patient": patient})
+
+    def _class(self, found: Found) -> str:
+        if not self._table:
+            return class_of(found, {**{name: name for name in CLASSES}, MIXED: MIXED})
+        name = plain(found.stem)
+        if name not in self._table:
+            raise Refused("not_in_table", f"{TABLE} does not name it")
+        if self._named[name] > 1:
+            raise Refused("image_ambiguous", f"{self._named[name]} files are called so")
+        return self._table[name]
+
+    def _label(self, told: str) -> str:
+        if plain(told) == plain(MIXED):
+            mixed = {"viable": "Viable", "non-viable": "Non-Viable-Tumor", "keep": MIXED}
+            if self.options.mixed == "reject":
+                raise Refused("mixed_class", "viable and non-viable tumour in one tile; options.mixed says what to do with these")
+            return mixed[self.options.mixed]
+        label = {plain(name): name for name in CLASSES}.get(plain(told))
+        if label is None:
+            raise Refused("unknown_class", f"its class is {told!r}; known are {', '.join((*CLASSES, MIXED))}")
+        return label
