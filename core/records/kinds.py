@@ -161,13 +161,16 @@ class LabelledImage(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Slide(Record):
-    """A whole slide: `path` is relative to the artefact, or to the root that `run.json` names."""
+    """A whole slide: `path` is relative to the artefact, or to the root that `run.json` names.
+
+    A report whose slide is not at hand is a slide too: `path` is empty, and `width` and `height` are None.
+    """
 
     kind: ClassVar[str] = "slides"
     path: str
     case: str | None = None
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
     labels: tuple[str, ...] = ()
     report: str | None = None
 
