@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,13 +104,3 @@ def optical_densities(pixels: Pixels) -> tuple[float, ...]:
     table = -np.log10((np.arange(256) + 1) / 256)
     density = table[pixels[::_COLOUR_STEP, ::_COLOUR_STEP].reshape(-1, 3)]
     return tuple(float(value) for value in np.round(np.concatenate([density.mean(0), density.std(0)]), 5))
-
-
-def counted_problems(artefacts: Sequence[Artefact]) -> dict[str, int]:
-    """Images without a perceptual hash, by reason: `blank`, or why they could not be decoded."""
-    counts: dict[str, int] = {}
-    for artefact in artefacts:
-        for found in artefact.records(Fingerprint, columns=["id", "source", "licence", "group", "record", "extra"]):
-            if "problem" in found.extra:
-                counts[found.extra["problem"]] = counts.get(found.extra["problem"], 0) + 1
-    return dict(sorted(counts.items()))

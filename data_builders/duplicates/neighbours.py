@@ -77,7 +77,7 @@ def hash_pairs(signs: Bits, spectra: NDArray[np.floating[Any]], radius: int = RA
         radius: in bits of 256.
     """
     keys = np.ascontiguousarray(signs[:, 0]).view("S32").ravel()
-    first, again = equal_pairs(_hexless(keys), np.ones(len(signs), dtype=bool))
+    first, again = equal_pairs(keys, np.ones(len(signs), dtype=bool))
     alone = np.ones(len(signs), dtype=bool)
     alone[again] = False
     places = np.flatnonzero(alone)
@@ -89,11 +89,6 @@ def hash_pairs(signs: Bits, spectra: NDArray[np.floating[Any]], radius: int = RA
             near = distance <= radius
             found.append(Pairs(one[near], other[near], distance[near].astype(np.float32)))
     return joined(found)
-
-
-def _hexless(keys: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-    """Byte strings that numpy compares whole: in its `S` type a zero at the end is no part of the value."""
-    return keys.view(np.dtype("V32"))
 
 
 Rows = slice

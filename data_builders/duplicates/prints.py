@@ -95,7 +95,7 @@ def load_prints(artefacts: Sequence[Artefact]) -> Prints:
         splits=plain["split"],
         labels=plain["label"],
         size=_concatenated(sizes, (0,), np.int64),
-        digests=np.array(digests, dtype="V32") if digests else np.empty(0, "V32"),
+        digests=np.array(digests, dtype="S32"),
         hashed=_concatenated(hashed, (0,), np.int64),
         signs=_concatenated(signs, (0, *_SIGNS_SHAPE), np.uint64),
         spectra=_concatenated(spectra, (0, 2, SPECTRUM), np.float16),

@@ -36,11 +36,11 @@ def components(count: int, left: Places, right: Places) -> Places:
     return roots
 
 
-def equal_pairs(keys: NDArray[np.bytes_] | NDArray[np.int64], used: NDArray[np.bool_]) -> tuple[Places, Places]:
+def equal_pairs(keys: NDArray[np.bytes_] | NDArray[np.uint64], used: NDArray[np.bool_]) -> tuple[Places, Places]:
     """Each place whose key another place has before it, with the first such place: enough to join all equals.
 
     Args:
-        keys: [n].
+        keys: [n]; byte strings all of one length, for numpy takes no zero at their end for a part of them.
         used: bool [n]; the others are left out.
     """
     places = np.flatnonzero(used)
