@@ -21,12 +21,14 @@ class ImageFiles:
 
     Args:
         root: a folder.
+        tail: how many last parts of a name tell an image from all others: 2 where file names are only unique within their folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tail: int = 1) -> None:
         self.root = root
+        self.tail = tail
         self._zips: dict[Path, zipfile.ZipFile] | None = None
-        self._members: dict[str, tuple[Path, str]] = {}
+        self._members: dict[str, dict[tuple[int, int], tuple[Path, str]]] = {}
         self._by_name: dict[str, list[str]] | None = None
 
     def read(self, name: str) -> bytes:
@@ -41,10 +43,14 @@ class ImageFiles:
             path = self.root / folder / checked
             if path.is_file():
                 return self._file(path, name)
-        member = self._member(checked)
-        if member is not None:
-            return self._unzip(*member)
-        found = self._named(PurePosixPath(checked).name)
+        members = self._member(checked)
+        if len(members) == 1:
+            return self._unzip(*members[0])
+        if members:
+            raise Refused(
+                "image_ambiguous", f"{name}: {len(members)} members of zip archives are called so: {members[0][1]}, {members[1][1]}"
+            )
+        found = self._named(checked)
         if len(found) == 1:
             return self._file(self.root / found[0], name)
         if found:
@@ -55,7 +61,7 @@ class ImageFiles:
         checked = safe_name(name)
         if any((self.root / folder / checked).is_file() for folder in _SUBFOLDERS):
             return True
-        return self._member(checked) is not None or len(self._named(PurePosixPath(checked).name)) == 1
+        return len(self._member(checked)) == 1 or len(self._named(checked)) == 1
 
     def _file(self, path: Path, name: str) -> bytes:
         if not path.resolve().is_relative_to(self.root.resolve()):
@@ -65,7 +71,7 @@ class ImageFiles:
         except InputError as error:
             raise Refused("unreadable", str(error)) from error
 
-    def _member(self, name: str) -> tuple[Path, str] | None:
+    def _member(self, name: str) -> list[tuple[Path, str]]:
         if self._zips is None:
             self._zips = {}
             for path in sorted(self.root.glob("*.zip")):
@@ -76,9 +82,10 @@ class ImageFiles:
                 for info in self._zips[path].infolist():
                     if not info.is_dir():
                         # Archives are packed from any level: images.zip may hold images/x.jpg or x.jpg.
-                        self._members.setdefault(info.filename, (path, info.filename))
-                        self._members.setdefault(PurePosixPath(info.filename).name, (path, info.filename))
-        return self._members.get(name) or self._members.get(PurePosixPath(name).name)
+                        # The same bytes in two archives are one image.
+                        for key in {"/" + info.filename, self._tail(info.filename)}:
+                            self._members.setdefault(key, {}).setdefault((info.CRC, info.file_size), (path, info.filename))
+        return list((self._members.get("/" + name) or self._members.get(self._tail(name), {})).values())
 
     def _unzip(self, path: Path, member: str) -> bytes:
         archive = (self._zips or {})[path]
@@ -94,8 +101,12 @@ class ImageFiles:
             for folder, folders, names in os.walk(self.root):
                 folders.sort()
                 for found in sorted(names):
-                    self._by_name.setdefault(found, []).append(os.path.relpath(os.path.join(folder, found), self.root))
-        return self._by_name.get(name, [])
+                    path = Path(folder, found).relative_to(self.root).as_posix()
+                    self._by_name.setdefault(self._tail(path), []).append(path)
+        return self._by_name.get(self._tail(name), [])
+
+    def _tail(self, name: str) -> str:
+        return "/".join(PurePosixPath(name).parts[-self.tail :])
 
 
 def safe_name(name: str) -> str:
