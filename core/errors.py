@@ -11,7 +11,7 @@
     │   ├── Unsupported           the model or backend cannot do what was asked
     │   └── BudgetSpent           a run reached the limit that its recipe sets; it resumes with a larger one
     └── BackendError              a model server failed, timed out or broke its protocol
-        └── Overloaded            it asked to be left alone (429) on every try: nothing is wrong with the request
+        └── Overloaded            it asked for patience (429, 503 with Retry-After) to the last: nothing is wrong with the request
 
 A message says what came, what is allowed, and what to do. `Ctrl-C` ends with exit code 130.
 """
@@ -96,7 +96,7 @@ class BackendError(EosinError):
 
 
 class Overloaded(BackendError):
-    """A model server asked to be left alone on every try (HTTP 429): nothing is wrong with the request."""
+    """A model server asked for patience to the last try (HTTP 429, or 503 with Retry-After): nothing is wrong with the request."""
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -33,7 +33,8 @@ T = TypeVar("T")
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _REFUSED = frozenset({400, 413, 415, 422})
 _MISCONFIGURED = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405})
-_BUSY = 429
+# These ask for patience alone, and so does a 503 that says when to come again.
+_BUSY = frozenset({429, 529})
 _LONGEST_WAIT = 60.0
 # A server that names its own time is believed, but a run does not sleep through the night.
 _LONGEST_RETRY_AFTER = 600.0
@@ -127,7 +128,7 @@ class HttpChat:
             InputError: the server refused a chat, for instance as longer than the model's context.
             ConfigError: the server knows no such model or key.
             BackendError: the server failed on every attempt, or broke the protocol.
-            Overloaded: it answered the last attempt with 429.
+            Overloaded: it answered the last attempt with 429, or with 503 and `Retry-After`.
             Unsupported: a slide part.
         """
         if len(batch) < 2:
@@ -245,7 +246,8 @@ class HttpChat:
     def _failure(self, response: httpx.Response) -> Exception:
         status, words = response.status_code, self._without_key(error_words(response.text))
         if status in _RETRIED:
-            return _Again(f"HTTP {status}: {words}", _seconds(response.headers.get("retry-after")), busy=status == _BUSY)
+            wait = _seconds(response.headers.get("retry-after"))
+            return _Again(f"HTTP {status}: {words}", wait, busy=status in _BUSY or (status == 503 and wait is not None))
         return _final_error(self._url, status, words)
 
 

@@ -23,7 +23,8 @@ def work_through(writer: Writer, items: Sequence[T], work: Callable[[T], R], nam
     """`work` on each item, `writer.config.concurrency` at once; an item that is refused becomes a reject.
 
     An item whose request got no answer is tried again after the others. It is given up (`no_answer`) only where the server answers a
-    greeting right after that, or where it has failed in three runs; a request that a busy server put off (429) is never given up.
+    greeting right after that, or where it has failed in three runs; a request that a busy server put off (429, 503 with `Retry-After`)
+    is never given up.
 
     Args:
         writer: asked by `work`.

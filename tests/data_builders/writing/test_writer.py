@@ -255,8 +255,9 @@ def test_a_request_that_always_fails_is_given_up_where_the_server_answers_a_gree
     assert len(server.bodies) == sent + 1
 
 
-def test_a_busy_server_is_not_taken_for_a_bad_request(writer: Make, server: Any) -> None:
-    server.troubles = [naming("b", replying(429, b"{}", Retry_After="0"))]
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_not_taken_for_a_bad_request(status: int, writer: Make, server: Any) -> None:
+    server.troubles = [naming("b", replying(status, b"{}", Retry_After="0"))]
     for _ in range(4):
         made = writer(tries=2)
         with pytest.raises(BackendError, match=r"lower writer\.concurrency"):
