@@ -15,6 +15,7 @@ from PIL import Image
 from eosin.data_builders.slides.reader import SlideReader, missing_pixels
 from eosin.data_builders.sources.reading.fields import field, mapping, needed, text
 from eosin.data_builders.sources.reading.json_files import list_sections, section_elements
+from eosin.data_builders.sources.reading.names import patient_of
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source
 from eosin.errors import InputError
@@ -112,7 +113,7 @@ class PathGen(Source[PathGenOptions]):
         if text(found, "file_id"):
             extra["file_id"] = text(found, "file_id")
         return ImageText(
-            **self.base(f"{slide}/{x}_{y}", slide[:12]),
+            **self.base(f"{slide}/{x}_{y}", patient_of(slide)),
             slide=slide,
             mpp=mpp,
             image=image,
@@ -193,5 +194,3 @@ def _cut(reader: SlideReader, region: Region, size: int) -> bytes:
         # Pillow's Lanczos filter widens with the scale, so that nothing is aliased on the way down.
         pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
     return encode_jpeg(pixels)
-
-
