@@ -124,7 +124,7 @@ def measure(records: int, side: int, out: Path, engine: Engine) -> tuple[list[di
         while step is not None:
             watch.stage, begun = step.name, time.monotonic()
             artefact = run_step(step, out / step.name, engine)
-            found.append(_cost(artefact, step.name, time.monotonic() - begun, watch))
+            found.append(cost(artefact, step.name, time.monotonic() - begun, watch))
             try:
                 step = work.send(artefact)
             except StopIteration:
@@ -132,7 +132,8 @@ def measure(records: int, side: int, out: Path, engine: Engine) -> tuple[list[di
     return found, watch
 
 
-def _cost(artefact: Artefact, name: str, seconds: float, watch: Watch) -> dict[str, Any]:
+def cost(artefact: Artefact, name: str, seconds: float, watch: Watch) -> dict[str, Any]:
+    """What a stage took, for a million records, and how its memory grew."""
     count = artefact.manifest["counts"]["out"]
     size = sum(facts["size"] for facts in artefact.manifest["files"].values())
     memory = [megabytes for stage, _, megabytes in watch.samples if stage == name] or [0.0]
@@ -148,6 +149,14 @@ def _cost(artefact: Artefact, name: str, seconds: float, watch: Watch) -> dict[s
         "peak_mb": round(max(memory)),
         "late_over_early": round(late / early, 2) if early else 0.0,
     }
+
+
+def print_table(found: list[dict[str, Any]]) -> None:
+    """The costs, a line a stage."""
+    columns = list(found[0])
+    widths = [max(len(column), *(len(str(row[column])) for row in found)) for column in columns]
+    for cells in (columns, *([str(row[column]) for column in columns] for row in found)):
+        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
 
 
 def draw(watch: Watch, title: str, path: Path) -> None:
@@ -180,10 +189,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, engine_of(options) as engine:
         found, watch = measure(options.records, options.side, Path(folder), engine)
-    columns = list(found[0])
-    widths = [max(len(column), *(len(str(row[column])) for row in found)) for column in columns]
-    for cells in (columns, *([str(row[column]) for column in columns] for row in found)):
-        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
+    print_table(found)
     if options.png:
         draw(watch, f"{options.records:,} records, {options.workers} workers, engine {options.engine}", options.png)
     settings = {name: getattr(options, name) for name in ("records", "side", "workers", "engine")}
