@@ -86,7 +86,9 @@ def score_slide(blocks: Blocks, prompts: Floats | None, sentences: Floats | None
         InputError: the texts' vectors are of another length than the tiles'.
     """
     ids: list[str] = []
-    found: dict[str, list[NDArray[np.floating]]] = {"prompt": [], "which": [], "report": []}
+    best: list[NDArray[np.floating]] = []
+    numbers: list[NDArray[np.intp]] = []
+    told: list[NDArray[np.floating]] = []
     for names, vectors in blocks():
         ids += names
         for texts in (prompts, sentences):
@@ -94,12 +96,16 @@ def score_slide(blocks: Blocks, prompts: Floats | None, sentences: Floats | None
                 raise InputError(f"the embeddings have {vectors.shape[1]} numbers, the embedder's texts {texts.shape[1]}")
         if prompts is not None:
             score, which = best_prompt(vectors @ prompts.T)
-            found["prompt"].append(score)
-            found["which"].append(which)
+            best.append(score)
+            numbers.append(which)
         if sentences is not None:
-            found["report"].append((vectors @ sentences.T).sum(axis=1))
-    joined = {name: np.concatenate(parts) if parts else None for name, parts in found.items()}
-    return SlideScores(ids, joined["prompt"], joined["which"], joined["report"])
+            told.append((vectors @ sentences.T).sum(axis=1))
+    return SlideScores(
+        ids,
+        np.concatenate(best) if best else None,
+        np.concatenate(numbers) if numbers else None,
+        np.concatenate(told) if told else None,
+    )
 
 
 def choose(

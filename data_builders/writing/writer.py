@@ -122,7 +122,8 @@ class Writer:
             except Refused as refused:
                 if number == self.config.answers:
                     raise
-                chat = prompt.chat_again(chat, answer.text[:SHOWN_AGAIN], refused.message)
+                # Servers refuse a message without text.
+                chat = prompt.chat_again(chat, answer.text[:SHOWN_AGAIN] or "(no text)", refused.message)
         raise ConfigError("writer.answers is below 1")
 
     def stop(self) -> None:

@@ -1,5 +1,7 @@
 """Edit operations are applied by code; questions that give themselves away are refused."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,15 +62,53 @@ def test_operations_follow_each_other() -> None:
     assert (counts["applied"], counts["absent"]) == (2, 1)
 
 
-@given(
-    st.text(),
-    st.lists(
-        st.fixed_dictionaries({"op": st.sampled_from(["replace", "delete", "insert"]), "find": st.text(max_size=3), "text": st.text()})
+WORDS = ("glands", "nuclei", "dark", "small", "and", "necrosis.", "(fat)", "H&E,", "Drüse")
+TEXTS = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
+OPERATIONS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "op": st.sampled_from(["replace", "delete", "insert"]),
+            "find": TEXTS | st.sampled_from(WORDS) | st.text(max_size=3),
+            "text": TEXTS | st.text(max_size=8),
+        }
     ),
+    max_size=6,
 )
-def test_any_operations_on_any_text_are_all_counted(text: str, operations: list[dict[str, str]]) -> None:
-    _, counts = apply_edits(text, operations)
+
+
+@given(TEXTS | st.text(), OPERATIONS)
+def test_any_operations_on_any_text_are_all_counted_and_only_applied_ones_change_it(text: str, operations: list[dict[str, str]]) -> None:
+    edited, counts = apply_edits(text, operations)
     assert sum(counts.values()) == len(operations)
+    assert edited == text or counts["applied"]
+
+
+@given(TEXTS, OPERATIONS)
+def test_every_word_is_the_describers_or_the_editors(text: str, operations: list[dict[str, str]]) -> None:
+    edited, _ = apply_edits(text, operations)
+    given_characters = Counter("".join(text.split())) + Counter("".join("".join(step["text"].split()) for step in operations))
+    assert not Counter("".join(edited.split())) - given_characters
+
+
+@given(TEXTS, OPERATIONS, OPERATIONS)
+def test_operations_in_two_parts_do_what_they_do_in_one(text: str, first: list[dict[str, str]], second: list[dict[str, str]]) -> None:
+    half, before = apply_edits(text, first)
+    whole, after = apply_edits(half, second)
+    edited, counts = apply_edits(text, first + second)
+    assert edited == whole
+    assert counts == {name: before[name] + after[name] for name in counts}
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12, unique=True), st.data())
+def test_a_word_that_stands_there_once_is_replaced_there_and_nowhere_else(words: list[str], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(words) - 1))
+    edited, counts = apply_edits(" ".join(words), [{"op": "replace", "find": words[place], "text": "NEW"}])
+    assert counts["applied"] == 1
+    assert edited.split() == [*words[:place], "NEW", *words[place + 1 :]]
+    back, _ = apply_edits(edited, [{"op": "replace", "find": "NEW", "text": words[place]}])
+    assert back == " ".join(words)
+    gone, _ = apply_edits(" ".join(words), [{"op": "delete", "find": words[place]}])
+    assert gone.split() == words[:place] + words[place + 1 :]
 
 
 @pytest.mark.parametrize(
