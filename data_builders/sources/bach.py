@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, class_of, plain
+from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, plain
 from eosin.data_builders.sources.reading.class_folders import Found
+from eosin.data_builders.sources.reading.listed import ListedImages
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions, Refused
 from eosin.errors import InputError
 
@@ -17,7 +18,7 @@ TABLE = "microscopy_ground_truth.csv"
 WHY_UNKNOWN = "the release does not tell the patient of a photograph; several photographs may show one patient"
 
 
-class Bach(ClassFolders[NoOptions]):
+class Bach(ImageTree[NoOptions]):
     """A folder a class below Photos, and a table without header that says the same."""
 
     classes = CLASSES
@@ -52,27 +53,30 @@ class Bach(ClassFolders[NoOptions]):
     )
 
     @functools.cached_property
-    def _table(self) -> Mapping[str, str]:
-        rows: dict[str, str] = {}
+    def _table(self) -> ListedImages[str]:
+        rows: list[tuple[str, str]] = []
         for path in sorted(self.folder.glob(f"**/{TABLE}")):
             with path.open(encoding="utf-8-sig", newline="") as file:
                 try:
-                    # The published table has no header; a row that names no class can only be one.
-                    rows.update((row[0].strip().lower(), row[1]) for row in csv.reader(file) if len(row) > 1)
+                    rows += [(row[0], row[1]) for row in csv.reader(file) if len(row) > 1 and row[0].strip()]
                 except (csv.Error, UnicodeDecodeError) as error:
                     raise InputError(f"{path}: not readable as a table ({error}); fetch it again") from error
         known = {plain(label): label for label in CLASSES}
-        return {name: known[plain(label)] for name, label in rows.items() if plain(label) in known}
+        # The published table has no header; a row that names no class can only be one.
+        return ListedImages((name, known[plain(label)]) for name, label in rows if plain(label) in known)
 
     def is_image(self, found: Found) -> bool:
         return "wsi" not in {name.lower() for name in found.folders}
 
     def place(self, found: Found) -> Place:
         label = class_of(found, {name: name for name in CLASSES})
-        told = self._table.get(found.path.rpartition("/")[2].lower(), label)
-        if told != label:
+        told = self._table.of(found)
+        if told not in (None, label):
             raise Refused("label_conflict", f"its folder says {label}, {TABLE} says {told}")
         return Place(label, found.path, mpp=0.42)
+
+    def absent(self) -> Iterable[str]:
+        return self._table.absent()
 
     def facts(self) -> Mapping[str, Any]:
         return {**super().facts(), "groups_unknown": WHY_UNKNOWN}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, class_of, matched, plain, split_named
+from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, matched, plain, split_named
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.reading.tables import need_columns, optional, row_sections, section_rows, value
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
@@ -29,7 +29,7 @@ class OsteosarcomaOptions:
     mixed: Literal["reject", "viable", "non-viable", "keep"] = "reject"
 
 
-class Osteosarcoma(ClassFolders[OsteosarcomaOptions]):
+class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
     """The classes stand in ML_Features_1144.csv; where it is not there, tiles lie in a folder a class, with a splits.csv or without."""
 
     Options = OsteosarcomaOptions
@@ -73,14 +73,14 @@ class Osteosarcoma(ClassFolders[OsteosarcomaOptions]):
         return []
 
     @functools.cached_property
-    def _table(self) -> Mapping[str, str]:
-        """Name without punctuation -> class, from the publisher's table; empty where it is not there."""
+    def _table(self) -> Mapping[str, tuple[str, str]]:
+        """Name without punctuation -> (name, class), from the publisher's table; empty where it is not there."""
         found = {}
         for path in sorted(self.folder.glob(f"**/{TABLE}")):
             for section in row_sections(path, path.name):
                 for _, row in section_rows(path, section):
                     name = value(row, *_NAME_COLUMNS).removesuffix(".jpg")
-                    found[plain(name)] = value(row, "classification", "class", "label")
+                    found[plain(name)] = (name, value(row, "classification", "class", "label"))
         return found
 
     @functools.cached_property
@@ -106,6 +106,9 @@ class Osteosarcoma(ClassFolders[OsteosarcomaOptions]):
         group, split = self._splits.get(found.path, (patient, "none"))
         return Place(label, group, split, slide=block, extra={"patient": patient})
 
+    def absent(self) -> Iterable[str]:
+        return (name for key, (name, _) in self._table.items() if key not in self._named)
+
     def _class(self, found: Found) -> str:
         if not self._table:
             return class_of(found, {**{name: name for name in CLASSES}, MIXED: MIXED})
@@ -114,7 +117,7 @@ class Osteosarcoma(ClassFolders[OsteosarcomaOptions]):
             raise Refused("not_in_table", f"{TABLE} does not name it")
         if self._named[name] > 1:
             raise Refused("image_ambiguous", f"{self._named[name]} files are called so")
-        return self._table[name]
+        return self._table[name][1]
 
     def _label(self, told: str) -> str:
         if plain(told) == plain(MIXED):

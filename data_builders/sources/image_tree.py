@@ -1,4 +1,4 @@
-"""The family of corpora that ship a folder a class: a member says its classes, and what a file's path tells of it."""
+"""The family of corpora that ship image files in folders: a member says its classes, and what a file's path and the tables tell of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from eosin.data_builders.sources.reading.class_folders import Found, image_paths, read_found
 from eosin.data_builders.sources.source import ITEMS_A_SHARD, Item, Refused, Section, Source
-from eosin.records import SPLITS, LabelledImage, Record
+from eosin.records import SPLITS, Box, LabelledImage, Record
 
 O_co = TypeVar("O_co", covariant=True)
 
@@ -39,6 +39,7 @@ class Place:
         labels: all that apply, for multi-label corpora.
         slide: the slide's name.
         mpp: microns per pixel.
+        boxes: labelled boxes, in fractions.
         extra: anything else.
     """
 
@@ -48,10 +49,11 @@ class Place:
     labels: tuple[str, ...] = ()
     slide: str | None = None
     mpp: float | None = None
+    boxes: tuple[Box, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-class ClassFolders(Source[O_co]):
+class ImageTree(Source[O_co]):
     """Images found by walking the folder; `place` says what each one is.
 
     Attributes:
@@ -72,6 +74,10 @@ class ClassFolders(Source[O_co]):
         """Whether a file is an image of the corpus at all, and not a mask or a thumbnail that lies beside it."""
         return True
 
+    def absent(self) -> Iterable[str]:
+        """What the release's tables name and the folder lacks; called after every image was placed."""
+        return ()
+
     def mask(self, found: Found) -> bytes | None:
         """The PNG mask that belongs to an image."""
         return None
@@ -79,13 +85,17 @@ class ClassFolders(Source[O_co]):
     @functools.cached_property
     def _placed(self) -> list[tuple[str, Found, Place | Refused]]:
         """(split, image, what it is): what can be read first, by path; the refused ones at the end, in the last split that there is."""
-        good, refused = [], []
+        good: list[tuple[str, Found, Place | Refused]] = []
+        refused: list[tuple[Found, Refused]] = []
         for found in image_paths(self.folder, self.is_image):
             try:
                 place = self.place(found)
                 good.append((place.split, found, place))
             except Refused as error:
                 refused.append((found, error))
+        refused += [
+            (Found(name), Refused("image_missing", "the release's table names it; it is not in the folder")) for name in self.absent()
+        ]
         last = good[-1][0] if good else "none"
         return [*good, *((last, found, error) for found, error in refused)]
 
@@ -120,6 +130,7 @@ class ClassFolders(Source[O_co]):
             image=read_found(self.folder, found),
             label=place.label,
             labels=place.labels,
+            boxes=place.boxes,
             mask=self.mask(found),
         )
 
