@@ -21,6 +21,7 @@ from eosin.data_builders.exports.llava import LlavaConfig, llava_steps
 from eosin.data_builders.exports.webdataset import WebDatasetConfig, webdataset_steps
 from eosin.data_builders.image_folder import ImageFolderConfig, image_folder_steps
 from eosin.data_builders.phantom_set import PhantomsConfig, phantoms_steps
+from eosin.data_builders.resplit import SplitConfig, split_steps
 from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.slides.tile_slides import tile_slides_steps
 from eosin.data_builders.sources.builder import SourceConfig, open_source, source_steps
@@ -51,6 +52,7 @@ BUILDERS: dict[str, Builder] = {
     "source": Builder(SourceConfig, source_steps),
     "teach": Builder(TeachConfig, teach_steps),
     "clean": Builder(CleanConfig, clean_steps),
+    "split": Builder(SplitConfig, split_steps),
     "evidence": Builder(EvidenceConfig, evidence_steps),
     "export_webdataset": Builder(WebDatasetConfig, webdataset_steps),
     "export_llava": Builder(LlavaConfig, llava_steps),

@@ -22,6 +22,7 @@ from eosin.data_builders.exports.webdataset import WebDatasetConfig
 from eosin.data_builders.image_folder import ImageFolderConfig
 from eosin.data_builders.phantom_set import PhantomsConfig
 from eosin.data_builders.phrasing import load_phrasing
+from eosin.data_builders.resplit import SplitConfig
 from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.writing.captions import CaptionsConfig
 from eosin.data_builders.writing.instructions import InstructionsConfig
@@ -74,6 +75,7 @@ RECIPES = {
     "demo/report": Recipe(ScoreConfig),
     "data/clean_captions": Recipe(CleanConfig),
     "data/clean_reports": Recipe(CleanConfig),
+    "data/split": Recipe(SplitConfig),
     "data/export-webdataset": Recipe(WebDatasetConfig),
     "data/export-llava": Recipe(LlavaConfig),
     "data/tile-slides": Recipe(TileSlidesConfig),
