@@ -49,10 +49,13 @@ class SicapV2(ImageTree[SicapV2Options]):
         commercial="unclear",
         files=(
             ExpectedFile(
-                "**/partition/Test/Train.xlsx | **/partition/Test/Train.csv", "image_name, NC, G3, G4, G5, G4C of training", "
-                ""SICAPv2.zip of the homepage"
+                "**/partition/Test/Train.xlsx | **/partition/Test/Train.csv",
+                "image_name, NC, G3, G4, G5, G4C of training",
+                "SICAPv2.zip of the homepage",
             ),
-            ExpectedFile("**/partition/Test/Test.xlsx | **/partition/Test/Test.csv", "the same of the test set", "SICAPv2.zip of the homepage"),
+            ExpectedFile(
+                "**/partition/Test/Test.xlsx | **/partition/Test/Test.csv", "the same of the test set", "SICAPv2.zip of the homepage"
+            ),
             ExpectedFile("**/partition/Validation/Val*/*", "the same, for four folds", "SICAPv2.zip of the homepage", False),
             ExpectedFile("**/images/*.jpg", "patches of 512 x 512 px at 10x", "SICAPv2.zip of the homepage"),
             ExpectedFile("**/masks/*.png", "a mask a patch", "SICAPv2.zip of the homepage", False),
