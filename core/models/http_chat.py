@@ -10,6 +10,7 @@ spoken to directly, whatever proxy the environment names.
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ _LONGEST_WAIT = 60.0
 # A server that names its own time is believed, but a run does not sleep through the night.
 _LONGEST_RETRY_AFTER = 600.0
 _LONGEST_BODY = 32 * 2**20
+# Requests that were refused together must not come back together.
+_SPREAD = 0.25
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -199,7 +202,8 @@ class HttpChat:
                 if attempt == self._retry.attempts:
                     kind = Overloaded if again.busy else BackendError
                     raise kind(f"{self._url} failed {attempt} times; the last time: {self._without_key(str(again))}") from again
-                self._pause(min(wait, _LONGEST_WAIT) if again.wait is None else min(again.wait, _LONGEST_RETRY_AFTER))
+                seconds = min(wait, _LONGEST_WAIT) if again.wait is None else min(again.wait, _LONGEST_RETRY_AFTER)
+                self._pause(seconds * (1 + _SPREAD * random.random()))
                 wait *= 2
         raise BackendError(f"no attempt was allowed: retry.attempts is {self._retry.attempts}, at least 1 is needed")
 

@@ -82,7 +82,9 @@ def serving(model: Scribe, waiting: int) -> Iterator[str]:
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("EOSIN_TEST_KEY", KEY)
-    return {"model": "scribe", "api_key_env": "EOSIN_TEST_KEY", "concurrency": 6, "tries": 9}
+    # Our gateway says to come back in five seconds.
+    monkeypatch.setattr("eosin.models.http_chat._LONGEST_RETRY_AFTER", 0.1)
+    return {"model": "scribe", "api_key_env": "EOSIN_TEST_KEY", "concurrency": 6, "tries": 30, "timeout": 60.0}
 
 
 @pytest.mark.parametrize("stream", [False, True])
