@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, class_of, matched, plain, split_of
+from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, matched, plain, split_of
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions, Refused
 
 FOLDERS = {"0_N": "N", "1_PB": "PB", "2_UDH": "UDH", "3_FEA": "FEA", "4_ADH": "ADH", "5_DCIS": "DCIS", "6_IC": "IC"}
 
 
-class Bracs(ClassFolders[NoOptions]):
+class Bracs(ImageTree[NoOptions]):
     """train, val and test, each with a folder a class; `BRACS_1003_N_1.png` is region 1 of slide BRACS_1003."""
 
     classes = tuple(FOLDERS.values())

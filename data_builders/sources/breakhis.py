@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, matched
+from eosin.data_builders.sources.image_tree import ImageTree, Place, matched
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
 from eosin.errors import ConfigError
@@ -39,7 +39,7 @@ class BreakHisOptions:
             raise ConfigError(f"magnification must be one of {', '.join(map(str, MAGNIFICATIONS))}; got {self.magnification}")
 
 
-class BreakHis(ClassFolders[BreakHisOptions]):
+class BreakHis(ImageTree[BreakHisOptions]):
     """Nested folders; all that counts stands in the file name: `SOB_M_DC-14-2523-40-001.png`."""
 
     Options = BreakHisOptions

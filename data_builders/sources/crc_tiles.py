@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, class_of, plain
+from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, plain
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.source import ExpectedFile, NoOptions, Refused
 
@@ -29,7 +29,7 @@ PROBLEMS = (
 WHY_UNKNOWN = "the release does not tell the patient of a tile; only its two parts, NCT-CRC-HE-100K and CRC-VAL-HE-7K, share no patients"
 
 
-class CrcTiles(ClassFolders[NoOptions]):
+class CrcTiles(ImageTree[NoOptions]):
     """A folder a class; the release is the split.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, plain
+from eosin.data_builders.sources.image_tree import ImageTree, Place, plain
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions, Refused
 from eosin.images import decode_image, encode_png, read_image_file
@@ -17,7 +17,7 @@ CLASSES = ("malignant", "benign")
 _MASK_SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
-class DigestPath(ClassFolders[NoOptions]):
+class DigestPath(ImageTree[NoOptions]):
     """Regions of some thousand pixels; a malignant one has a mask `NAME_mask.jpg` beside it."""
 
     classes = CLASSES

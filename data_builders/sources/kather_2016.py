@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, class_of, matched
+from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, matched
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions
 
 CLASSES = ("01_TUMOR", "02_STROMA", "03_COMPLEX", "04_LYMPHO", "05_DEBRIS", "06_MUCOSA", "07_ADIPOSE", "08_EMPTY")
 
 
-class Kather2016(ClassFolders[NoOptions]):
+class Kather2016(ImageTree[NoOptions]):
     """A folder a class; names such as `1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif` tell the slide."""
 
     classes = CLASSES

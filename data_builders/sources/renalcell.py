@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, class_of, split_of
+from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, split_of
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions
 
 CLASSES = ("blood", "cancer", "normal", "other", "stroma")
 
 
-class RenalCell(ClassFolders[NoOptions]):
+class RenalCell(ImageTree[NoOptions]):
     """A folder a class."""
 
     classes = CLASSES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eosin.data_builders.sources.class_folders import ClassFolders, Place, matched, plain
+from eosin.data_builders.sources.image_tree import ImageTree, Place, matched, plain
 from eosin.data_builders.sources.reading.class_folders import Found
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions, Refused
 
@@ -10,7 +10,7 @@ CLASSES = ("tumor", "stroma", "normal")
 _NOT_IMAGES = {"mask", "masks", "backgroundmask"}
 
 
-class Wsss4Luad(ClassFolders[NoOptions]):
+class Wsss4Luad(ImageTree[NoOptions]):
     """The training patches; `1001072-17642-37189-[1 0 1].png` shows tumour and normal tissue."""
 
     classes = CLASSES

@@ -38,7 +38,7 @@ def read_annotation(path: Path) -> Annotation:
     """One annotation file.
 
     Raises:
-        Refused: `bad_xml`: damaged, over 16 MB, with a document type (nothing outside the file or expanded from it is ever read), or without size.
+        Refused: `bad_xml`: damaged, over 16 MB, with a document type (so nothing is expanded or read from outside), or without size.
     """
     try:
         if path.stat().st_size > _LIMIT:

@@ -9,7 +9,8 @@ import pytest
 from eosin.data_builders.sources.reading.voc import read_annotation
 from eosin.data_builders.sources.source import Refused
 
-XML = """<annotation><filename>{name}.jpg</filename><size><width>{side}</width><height>{side}</height><depth>3</depth></size>{objects}</annotation>"""
+SIZE = "<size><width>{side}</width><height>{side}</height><depth>3</depth></size>"
+XML = "<annotation><filename>{name}.jpg</filename>" + SIZE + "{objects}</annotation>"
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 
 
