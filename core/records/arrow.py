@@ -114,7 +114,7 @@ _OWN: dict[type[Record], list[tuple[str, pa.DataType]]] = {
         ("words", pa.binary()),
         ("colour", pa.list_(pa.float64())),
     ],
-    ClusterMember: [("representative", pa.string()), ("method", pa.string()), ("distance", pa.float64())],
+    ClusterMember: [("within", pa.string()), ("representative", pa.string()), ("method", pa.string()), ("distance", pa.float64())],
     Finding: [
         ("finding", pa.string()),
         ("data", pa.string()),

@@ -289,12 +289,14 @@ class ClusterMember(Record):
     """A record that has duplicates; its id is the record's.
 
     Attributes:
+        within: the record's split: the table itself is of none.
         representative: id of the record that stands for the cluster, and names it.
         method: what linked it most surely: `exact`, `hash`, `text` or `embedding`.
         distance: of the method, to the nearest other member: bits, or 1 - likeness.
     """
 
     kind: ClassVar[str] = "clusters"
+    within: str
     representative: str
     method: str
     distance: float

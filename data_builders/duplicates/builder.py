@@ -116,7 +116,7 @@ class FindClusters:
                 source="duplicates",
                 licence="none: ids only",
                 group=prints.groups[member.row],
-                split=prints.splits[member.row],
+                within=prints.splits[member.row],
                 representative=prints.records[member.representative],
                 method=member.method,
                 distance=member.distance,
@@ -199,7 +199,7 @@ def _torn(found: Artefact) -> int:
     """Clusters whose records lie in several splits."""
     splits: dict[str, set[str]] = {}
     for member in _members(str(found.path.absolute()), found.digest).values():
-        splits.setdefault(member.representative, set()).add(member.split)
+        splits.setdefault(member.representative, set()).add(member.within)
     return sum(len(names) > 1 for names in splits.values())
 
 

@@ -63,10 +63,16 @@ def image_print(pictures: NDArray[np.uint8]) -> ImagePrint:
     signs = np.empty((len(values), len(WINDOWS), WORDS), dtype=np.uint64)
     for number, (x, y, share) in enumerate(WINDOWS):
         transformed = _cosines(y, share) @ values @ _cosines(x, share).T
-        packed = np.packbits((transformed > 0).reshape(len(values), -1), axis=1)
-        signs[:, number] = packed.view(np.uint64)
+        signs[:, number] = _packed(transformed > 0)
     spectra = np.stack([_spectrum(values), _spectrum(_INNER_ROWS @ values @ _INNER_ROWS.T)], axis=1)
     return ImagePrint(signs, spectra, values.std((1, 2)) < BLANK_BELOW)
+
+
+def _packed(bits: NDArray[np.bool_]) -> Bits:
+    """bool [n, 16, 16] by row and column as uint64 [n, 4]: a word each for odd and even rows by odd and even columns."""
+    side = FREQUENCIES // 2
+    sorted_bits = bits.reshape(len(bits), side, 2, side, 2).transpose(0, 2, 4, 1, 3)
+    return np.packbits(sorted_bits.reshape(len(bits), -1), axis=1).view(np.uint64)
 
 
 def _cosines(start: float, share: float) -> Floats:
@@ -121,24 +127,16 @@ def _spectrum(values: Floats) -> Floats:
 
 def transposed(signs: Bits) -> Bits:
     """Hashes [..., 4] of the transposed images."""
-    bits = np.unpackbits(np.ascontiguousarray(signs).view(np.uint8), axis=-1)
-    turned = bits.reshape(*signs.shape[:-1], FREQUENCIES, FREQUENCIES).swapaxes(-1, -2).reshape(bits.shape)
+    bits = np.unpackbits(np.ascontiguousarray(signs[..., [0, 2, 1, 3]]).view(np.uint8), axis=-1)
+    side = FREQUENCIES // 2
+    turned = bits.reshape(*signs.shape, side, side).swapaxes(-1, -2).reshape(bits.shape)
     return np.packbits(np.ascontiguousarray(turned), axis=-1).view(np.uint64)
-
-
-def _flip_masks() -> Bits:
-    """uint64 [4, 4]: the bits that no flip, a flip of columns, of rows, of both turn round: those of odd frequencies."""
-    odd = np.arange(1, FREQUENCIES + 1) % 2 == 1
-    across, down = np.broadcast_to(odd, (FREQUENCIES, FREQUENCIES)), np.broadcast_to(odd[:, None], (FREQUENCIES, FREQUENCIES))
-    masks = np.stack([np.zeros_like(across), across, down, across ^ down])
-    return np.packbits(masks.reshape(4, -1), axis=1).view(np.uint64)
-
-
-FLIPS = _flip_masks()
 
 
 def distances(left: Bits, right: Bits) -> NDArray[np.uint16]:
     """The smallest Hamming distance over the eight orientations, and over the windows of either image against the whole of the other.
+
+    A flip turns round every bit of two words of a hash: the distance in such a word becomes 64 less itself.
 
     Args:
         left: uint64 [n, windows, 4].
@@ -150,8 +148,8 @@ def distances(left: Bits, right: Bits) -> NDArray[np.uint16]:
     found = np.full(len(left), 256, dtype=np.uint16)
     for one, other in ((left, right), (right, left)):
         for whole in (one[:, :1], transposed(one[:, :1])):
-            differing = other ^ whole
-            for mask in FLIPS:
-                counted = np.bitwise_count(differing ^ mask).sum(-1, dtype=np.uint16)
-                np.minimum(found, counted.min(1), out=found)
+            both_odd, down, across, even = np.moveaxis(np.bitwise_count(other ^ whole).astype(np.int16), -1, 0)
+            straight, crossed = across + down, across - down
+            turned = np.minimum(both_odd + np.minimum(straight, 128 - straight), 64 - both_odd + 64 - np.abs(crossed))
+            np.minimum(found, (turned + even).min(1).astype(np.uint16), out=found)
     return found

@@ -70,15 +70,18 @@ def test_copies_overlap_and_other_tiles_do_not(
 def test_distances_are_those_of_a_plain_count_over_orientations() -> None:
     left, right = (image_print(random_pictures(seed, 4)).signs for seed in (1, 2))
 
+    def grid(signs: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        return np.unpackbits(signs.view(np.uint8)).reshape(2, 2, 8, 8).transpose(2, 0, 3, 1).reshape(16, 16).astype(bool)
+
     def orientations(signs: NDArray[np.uint64]) -> list[NDArray[np.bool_]]:
-        bits = np.unpackbits(signs.view(np.uint8)).reshape(16, 16).astype(bool)
+        bits = grid(signs)
         odd = np.arange(1, 17) % 2 == 1
         return [view ^ (odd & across) ^ (odd & down)[:, None] for view in (bits, bits.T) for across in (False, True) for down in (False, True)]
 
     for row, found in enumerate(distances(left, right)):
         counts = []
         for one, other in ((left[row], right[row]), (right[row], left[row])):
-            windows = [np.unpackbits(window.view(np.uint8)).reshape(16, 16).astype(bool) for window in other]
+            windows = [grid(window) for window in other]
             counts += [int((view ^ window).sum()) for view in orientations(one[0]) for window in windows]
         assert found == min(counts)
 
