@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from eosin.data_builders.sources.dialogue_files import DialogueFiles
 from eosin.data_builders.sources.reading.dialogue import Gold, question_messages, turns_of
@@ -16,7 +16,7 @@ from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
 from eosin.errors import InputError
 from eosin.records import Message, Part
 
-DOMAINS = ("chest_xray", "mri", "histology", "gross", "ct_scan")
+_DOMAINS = ("chest_xray", "mri", "histology", "gross", "ct_scan")
 _URLS = "llava_med_image_urls.jsonl"
 
 
@@ -30,7 +30,7 @@ class LlavaMedOptions:
     """
 
     files: str = "llava_med_instruct_60k_inline_mention.json"
-    domain: str = ""
+    domain: Literal["", "chest_xray", "mri", "histology", "gross", "ct_scan"] = ""
 
 
 class LlavaMed(DialogueFiles[LlavaMedOptions]):
@@ -58,20 +58,18 @@ class LlavaMed(DialogueFiles[LlavaMedOptions]):
         splits="llava_med_eval_qa50_qa.jsonl is test; all else is train.",
         groups=f"The PubMed Central article, from {_URLS}.",
         problems=(
-            "Images are not shipped: the published script fetches archives of articles, and skips in silence what is gone; here each is a reject.",
+            "Images are not shipped: the published script fetches archives of articles, and skips in silence what is gone; here each "
+            "is a reject.",
             "Most records are radiology: `options.domain=histology` keeps the pathology part.",
             "llava_med_instruct_10k, 60k and 60k_inline_mention are about the same images: one pattern is read, `options.files`.",
             "The language model that wrote the answers saw captions and mentions, never the image.",
         ),
-        citation="@inproceedings{li2023llavamed, title={LLaVA-Med: Training a Large Language-and-Vision Assistant for Biomedicine in One Day}, "
-        "author={Li, Chunyuan and Wong, Cliff and Zhang, Sheng and Usuyama, Naoto and Liu, Haotian and Yang, Jianwei and Naumann, Tristan and "
+        citation="@inproceedings{li2023llavamed, title={LLaVA-Med: Training a Large Language-and-Vision Assistant for Biomedicine in "
+        "One Day}, "
+        "author={Li, Chunyuan and Wong, Cliff and Zhang, Sheng and Usuyama, Naoto and Liu, Haotian and Yang, Jianwei and Naumann, "
+        "Tristan and "
         "Poon, Hoifung and Gao, Jianfeng}, booktitle={NeurIPS}, year={2023}}",
     )
-
-    def __init__(self, folder: Path, options: LlavaMedOptions) -> None:
-        super().__init__(folder, options)
-        if options.domain and options.domain not in DOMAINS:
-            raise InputError(f"options.domain is {options.domain!r}; allowed: {', '.join(DOMAINS)}, or empty for all")
 
     def files(self) -> Iterable[Path]:
         found = sorted(path for path in self.folder.glob(f"**/{self.options.files}") if path.name != _URLS)
@@ -118,7 +116,7 @@ class LlavaMed(DialogueFiles[LlavaMedOptions]):
 
     def turns(self, record: Mapping[str, Any], shown: tuple[Part, ...]) -> tuple[Message, ...]:
         domain = record.get("domain")
-        held = [name for name in DOMAINS if isinstance(domain, Mapping) and domain.get(name)]
+        held = [name for name in _DOMAINS if isinstance(domain, Mapping) and domain.get(name)]
         if self.options.domain and self.options.domain not in held:
             raise Refused("other_domain", f"it is of {', '.join(held) or 'no domain'}; options.domain keeps {self.options.domain}")
         if "gpt4_answer" in record:

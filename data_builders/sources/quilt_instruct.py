@@ -53,8 +53,10 @@ class QuiltInstruct(DialogueFiles[QuiltInstructOptions]):
             "quilt_instruct_ablation_40k.json and the files by type repeat records of the 107k file: one file is read, `options.file`.",
             "Quilt-VQA and PathMMU's EduContent come from the same videos: audit before an evaluation on them.",
         ),
-        citation="@inproceedings{seyfioglu2024quiltllava, title={Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized Narratives from "
-        "Open-Source Histopathology Videos}, author={Seyfioglu, Mehmet Saygin and Ikezogwo, Wisdom O. and Ghezloo, Fatemeh and Krishna, Ranjay "
+        citation="@inproceedings{seyfioglu2024quiltllava, title={Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized "
+        "Narratives from "
+        "Open-Source Histopathology Videos}, author={Seyfioglu, Mehmet Saygin and Ikezogwo, Wisdom O. and Ghezloo, Fatemeh and "
+        "Krishna, Ranjay "
         "and Shapiro, Linda}, booktitle={CVPR}, year={2024}}",
     )
 

@@ -43,7 +43,8 @@ def option_texts(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def inline_options(text: str) -> tuple[str, ...]:
-    """The options that a question's text ends with, without letters and without the request for a letter after them; empty where it has none."""
+    """The options that a question's text ends with, without letters and without the request for a letter after them; empty where it "
+    "has none."""
     for style in _INLINE:
         found = _inline(text, style)
         if len(found) >= 2 and all(found):
