@@ -26,7 +26,8 @@ class Arch(Source[NoOptions]):
         name="arch",
         title="ARCH",
         kind="image_text",
-        paper="Gamper and Rajpoot, Multiple Instance Captioning: Learning Representations from Histopathology Textbooks and Articles, CVPR 2021, "
+        paper="Gamper and Rajpoot, Multiple Instance Captioning: Learning Representations from Histopathology Textbooks and "
+        "Articles, CVPR 2021, "
         "arXiv:2103.05121",
         homepage="https://warwick.ac.uk/fac/cross_fac/tia/data/arch",
         licence="CC-BY-NC-SA-4.0",

@@ -44,7 +44,8 @@ class Biomedica(Source[BiomedicaOptions]):
         name="biomedica",
         title="BIOMEDICA",
         kind="image_text",
-        paper="Lozano et al., BIOMEDICA: An Open Biomedical Image-Caption Archive, Dataset, and Vision-Language Models Derived from Scientific "
+        paper="Lozano et al., BIOMEDICA: An Open Biomedical Image-Caption Archive, Dataset, and Vision-Language Models Derived "
+        "from Scientific "
         "Literature, CVPR 2025, arXiv:2501.07171",
         homepage="https://huggingface.co/datasets/BIOMEDICA/biomedica_webdataset_24M",
         licence="by record: that of the article",
@@ -62,7 +63,8 @@ class Biomedica(Source[BiomedicaOptions]):
             "The image_context of a figure holds that of its article's other figures in parts: only its own is kept.",
             "Licences differ by article: commercial (CC0, BY, BY-SA, BY-ND), non-commercial (BY-NC and its kin), other.",
         ),
-        citation="@inproceedings{lozano2025biomedica, title={BIOMEDICA: An Open Biomedical Image-Caption Archive, Dataset, and Vision-Language "
+        citation="@inproceedings{lozano2025biomedica, title={BIOMEDICA: An Open Biomedical Image-Caption Archive, Dataset, and "
+        "Vision-Language "
         "Models Derived from Scientific Literature}, author={Lozano, Alejandro and others}, booktitle={CVPR}, year={2025}}",
     )
 

@@ -51,7 +51,8 @@ class Dragon(Source[DragonOptions]):
         splits="None: examples.",
         groups="The sample: the Dutch report and its English translation are one.",
         problems=(
-            "Every report begins with an English notice of anonymisation, the Dutch ones too: it is taken off, and extra.anonymised says so.",
+            "Every report begins with an English notice of anonymisation, the Dutch ones too: it is taken off, and "
+            "extra.anonymised says so.",
             "The English reports are translations by a model.",
             "Not every task is of pathology (task 26 shows a CT report): the file's name tells.",
             "Some labels are lists of tags by token: they and the tokens go to extra.",

@@ -46,7 +46,8 @@ class Histai(Source[HistaiOptions]):
         name="histai",
         title="HISTAI",
         kind="slides",
-        paper="Nechaev et al., HISTAI: An Open-Source, Large-Scale Whole Slide Image Dataset for Computational Pathology, 2025, arXiv:2505.12120",
+        paper="Nechaev et al., HISTAI: An Open-Source, Large-Scale Whole Slide Image Dataset for Computational Pathology, 2025, "
+        "arXiv:2505.12120",
         homepage="https://huggingface.co/datasets/histai/HISTAI-metadata",
         licence="CC-BY-NC-4.0",
         gated=True,
@@ -63,12 +64,14 @@ class Histai(Source[HistaiOptions]):
         splits="None.",
         groups="The case (case_mapping); whether a patient has several cases is not told.",
         problems=(
-            "Texts are machine translations in parts, and any of them may be empty: the report is made of those that are not, with their names.",
+            "Texts are machine translations in parts, and any of them may be empty: the report is made of those that are not, "
+            "with their names.",
             "Magnification is in the file name only where it is not 20x, and the slides' own resolution is missing in parts.",
             "Some slides are not H&E: the stain is in the file name.",
             "A case has one conclusion for all of its slides.",
         ),
-        citation="@article{nechaev2025histai, title={HISTAI: An Open-Source, Large-Scale Whole Slide Image Dataset for Computational Pathology}, "
+        citation="@article{nechaev2025histai, title={HISTAI: An Open-Source, Large-Scale Whole Slide Image Dataset for "
+        "Computational Pathology}, "
         "author={Nechaev, Dmitry and Pchelnikov, Alexey and Ivanova, Ekaterina}, journal={arXiv:2505.12120}, year={2025}}",
     )
 

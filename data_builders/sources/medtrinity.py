@@ -58,7 +58,8 @@ class MedTrinity(Source[MedTrinityOptions]):
             "Boxes are burnt into some pixels without coordinates, and some captions are wrong.",
             "Test images of VQA-RAD were found in it: audit it against every benchmark.",
         ),
-        citation="@inproceedings{xie2025medtrinity, title={MedTrinity-25M: A Large-scale Multimodal Dataset with Multigranular Annotations for "
+        citation="@inproceedings{xie2025medtrinity, title={MedTrinity-25M: A Large-scale Multimodal Dataset with Multigranular "
+        "Annotations for "
         "Medicine}, author={Xie, Yunfei and others}, booktitle={ICLR}, year={2025}}",
     )
 

@@ -60,7 +60,8 @@ class OpenPmc(Source[OpenPmcOptions]):
         splits="As the files' names tell (train, val, test); else none.",
         groups="The article: the PMC number of a column, else of the image's name.",
         problems=(
-            "All of medicine: options.labels filters by the type of image that the release gives; what is left out, and what has no type, is "
+            "All of medicine: options.labels filters by the type of image that the release gives; what is left out, and what "
+            "has no type, is "
             "a reject (`options.labels=[]` takes all).",
             "Captions and references are null in parts: a row without a caption is a reject, one without references is not.",
             "Column names differ between the releases and the authors' scripts: several are understood.",

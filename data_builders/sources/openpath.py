@@ -28,7 +28,8 @@ class OpenPath(Source[NoOptions]):
         name="openpath",
         title="OpenPath",
         kind="image_text",
-        paper="Huang et al., A visual-language foundation model for pathology image analysis using medical Twitter, Nature Medicine 29, 2023, "
+        paper="Huang et al., A visual-language foundation model for pathology image analysis using medical Twitter, Nature "
+        "Medicine 29, 2023, "
         "doi:10.1038/s41591-023-02504-3",
         homepage="https://github.com/PathologyFoundation/plip",
         licence="unclear: the tweets are their authors'; ids are shared, not content",

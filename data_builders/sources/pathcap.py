@@ -46,7 +46,8 @@ class PathCap(Source[NoOptions]):
             "Book extractions by the same authors say `anotations` for annotations: understood.",
             "Many figures have several panels under one caption.",
         ),
-        citation="@inproceedings{sun2024pathasst, title={PathAsst: A Generative Foundation AI Assistant towards Artificial General Intelligence "
+        citation="@inproceedings{sun2024pathasst, title={PathAsst: A Generative Foundation AI Assistant towards Artificial "
+        "General Intelligence "
         "of Pathology}, author={Sun, Yuxuan and others}, booktitle={AAAI}, year={2024}}",
     )
 

@@ -48,7 +48,8 @@ class PathGenOptions:
 
 
 class PathGen(Source[PathGenOptions]):
-    """A place a record. Images that were already cut out (`WSI_X_Y.png`, `WSI/X_Y.jpg`) are taken for `level0` before any slide is opened."""
+    """A place a record. Images that were already cut out (`WSI_X_Y.png`, `WSI/X_Y.jpg`) are taken for `level0` before any "
+    "slide is opened."""
 
     Options = PathGenOptions
     card = Card(
@@ -74,15 +75,19 @@ class PathGen(Source[PathGenOptions]):
         splits="None: everything is training data.",
         groups="The patient: the first 12 characters of the TCGA barcode.",
         problems=(
-            "No pixels are shipped, and 672 pixels of level 0 are twice as wide on a 20x slide as on a 40x slide: options.field chooses, and "
+            "No pixels are shipped, and 672 pixels of level 0 are twice as wide on a 20x slide as on a 40x slide: options.field "
+            "chooses, and "
             "every record says its region and microns per pixel.",
-            "Positions are strings; the key is wsi_id in the file but WSI_id in the authors' script; the 5,000-record sample has no file_id: "
+            "Positions are strings; the key is wsi_id in the file but WSI_id in the authors' script; the 5,000-record sample "
+            "has no file_id: "
             "all are accepted.",
-            "The licence is CC BY-NC 2.0 on the data page, CC BY 4.0 with non-commercial terms in the code's README: the stricter is taken.",
+            "The licence is CC BY-NC 2.0 on the data page, CC BY 4.0 with non-commercial terms in the code's README: the "
+            "stricter is taken.",
             "All slides are of TCGA: what is tested on TCGA must be audited against it.",
             "The captions were written by models; the authors found 88 to 90 % of a sample right.",
         ),
-        citation="@inproceedings{sun2025pathgen, title={PathGen-1.6M: 1.6 Million Pathology Image-text Pairs Generation through Multi-agent "
+        citation="@inproceedings{sun2025pathgen, title={PathGen-1.6M: 1.6 Million Pathology Image-text Pairs Generation through "
+        "Multi-agent "
         "Collaboration}, author={Sun, Yuxuan and others}, booktitle={ICLR}, year={2025}}",
     )
 
@@ -109,7 +114,7 @@ class PathGen(Source[PathGenOptions]):
         caption = needed(found, "no_caption", "caption")
         x, y = _position(field(found, "position"))
         image, region, mpp = self._image(slide, x, y)
-        extra = {"position": [x, y], "field": self.options.field}
+        extra: dict[str, Any] = {"position": [x, y], "field": self.options.field}
         if text(found, "file_id"):
             extra["file_id"] = text(found, "file_id")
         return ImageText(
@@ -185,7 +190,8 @@ def _cut(reader: SlideReader, region: Region, size: int) -> bytes:
     if not inside or region.width > _WIDEST_PX:
         raise Refused(
             "region_outside",
-            f"{reader.path.name}: {region.width} x {region.height} pixels at {region.x}, {region.y} are not inside its {width} x {height} pixels",
+            f"{reader.path.name}: {region.width} x {region.height} pixels at {region.x}, {region.y} are not inside its {width} "
+            f"x {height} pixels",
         )
     pixels, missing = reader.read_level(0, (region.x, region.y, region.width, region.height))
     if missing is not None:

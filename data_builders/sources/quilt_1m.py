@@ -72,14 +72,16 @@ class Quilt1M(Source[QuiltOptions]):
             "laion": 22_682,
         },
         splits="train and val, by row: the split column.",
-        groups="The YouTube video, from the first 11 characters of the file name; for pubmed the article where its name tells it; else the image.",
+        groups="The YouTube video, from the first 11 characters of the file name; for pubmed the article where its name tells "
+        "it; else the image.",
         problems=(
             "The table is many-to-many and its split is by row: the same image, and the same video, are in train and val. Make a split by "
             "group before training on it.",
             "There are about 650,000 image files for the 1,017,712 rows; a row without its file is a reject.",
             "List columns are Python lists written out as text; they are parsed, never evaluated.",
             "Four captions are empty: rejects. About half of the captions fit their image badly by a model's score: clean before training.",
-            "Screens, arrows and several panels are in many frames; the columns single_wsi and not_histology are of 26 October 2023 and later.",
+            "Screens, arrows and several panels are in many frames; the columns single_wsi and not_histology are of 26 October "
+            "2023 and later.",
         ),
         citation="@inproceedings{ikezogwo2023quilt, title={Quilt-1M: One Million Image-Text Pairs for Histopathology}, "
         "author={Ikezogwo, Wisdom and others}, booktitle={NeurIPS}, year={2023}}",

@@ -38,7 +38,8 @@ class Reg2025(Source[Reg2025Options]):
         name="reg2025",
         title="REG2025: report generation in pathology",
         kind="slides",
-        paper="REG2025, REport Generation in pathology using Pan-Asia Giga-pixel WSIs, a MICCAI 2025 challenge (a paper of the data: unclear)",
+        paper="REG2025, REport Generation in pathology using Pan-Asia Giga-pixel WSIs, a MICCAI 2025 challenge (a paper of the "
+        "data: unclear)",
         homepage="https://reg2025.grand-challenge.org",
         licence="unclear: see the challenge's data page",
         gated=True,
@@ -52,7 +53,8 @@ class Reg2025(Source[Reg2025Options]):
         groups="The slide: patients are not told.",
         problems=(
             "The id is the slide's file name, with .tiff in some copies and without in others: both are understood.",
-            "Reports keep a fixed form (`organ, procedure;` and numbered findings) with line breaks that matter: they are kept as they are.",
+            "Reports keep a fixed form (`organ, procedure;` and numbered findings) with line breaks that matter: they are kept "
+            "as they are.",
             "Patients are not told, so several slides of one may be in several splits.",
             "The follow-up challenge of 2026 ships its reasoning in a file of its own (train_CoT.json): keep it out of this folder.",
         ),
@@ -67,7 +69,7 @@ class Reg2025(Source[Reg2025Options]):
     @functools.cached_property
     def _file(self) -> JsonRecords:
         path = self.path("train.json", "train*.json", "*.json")
-        return JsonRecords(path, path.name)
+        return JsonRecords(path, path.name, of_texts=True)
 
     def sections(self) -> Iterable[Section]:
         return self._file.sections((split_of(self._file.name) or "none",))

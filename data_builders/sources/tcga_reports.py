@@ -58,7 +58,8 @@ class TcgaReports(Source[TcgaReportsOptions]):
             "A report speaks of all of a patient's specimens, a slide shows one: a sentence may be of another slide.",
             "The publisher took out the reports' headers and short reports; reports name hospitals at times.",
         ),
-        citation="@article{kefeli2024tcga, title={TCGA-Reports: A machine-readable pathology report resource for benchmarking text-based AI "
+        citation="@article{kefeli2024tcga, title={TCGA-Reports: A machine-readable pathology report resource for benchmarking "
+        "text-based AI "
         "models}, author={Kefeli, Jenna and Tatonetti, Nicholas}, journal={Patterns}, volume={5}, number={3}, year={2024}}",
     )
 

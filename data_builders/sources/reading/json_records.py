@@ -19,11 +19,13 @@ class JsonRecords:
     Args:
         path: the file.
         name: of its sections.
+        of_texts: an object of texts is an object of records too, each a text.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, *, of_texts: bool = False) -> None:
         self.path = path
         self.name = name
+        self.kinds = (Mapping, list, str) if of_texts else (Mapping, list)
 
     def sections(self, splits: tuple[str, ...] = ("none",)) -> Iterator[Section]:
         """The file in sections.
@@ -57,7 +59,7 @@ class JsonRecords:
             except ValueError:
                 # Records may be written over many lines; a broken first line of many is told by what follows it.
                 return not (first.endswith(b"}") or file.readline().lstrip().startswith(b"{"))
-            return bool(value) and all(isinstance(entry, (Mapping, list)) for entry in value.values()) and not file.readline().strip()
+            return bool(value) and all(isinstance(entry, self.kinds) for entry in value.values()) and not file.readline().strip()
 
     @functools.cached_property
     def _entries(self) -> list[tuple[str, Any]]:

@@ -44,7 +44,7 @@ def slide_record(source: Source[Any], key: str, known: SlideText, slides: SlideF
         ImageError: the slide cannot be opened; see `SlideReader`.
     """
     base = source.base(key, known.group, known.split)
-    rest = {"case": known.case, "report": known.report, "labels": known.labels, "extra": known.extra}
+    rest: dict[str, Any] = {"case": known.case, "report": known.report, "labels": known.labels, "extra": known.extra}
     if path is None:
         return Slide(**base, path="", mpp=known.mpp, **rest)
     if not path.is_relative_to(slides.root):

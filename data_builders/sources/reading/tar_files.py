@@ -1,16 +1,18 @@
 """Tar archives of samples, as WebDataset packs them: members that share a name up to its first dot belong together.
 
 Archives are read as streams and never unpacked. Of an uncompressed one only the headers are read to cut it into sections, and each
-section begins where its first sample lies; a compressed one (.tar.gz, .tar.zst is not read) has one section.
+section begins where its first sample lies; a compressed one (.tar.gz) has one section.
 """
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from eosin.data_builders.sources.reading.image_files import safe_name
 from eosin.data_builders.sources.source import ITEMS_A_SHARD, Refused, Section, sections_of
@@ -105,17 +107,48 @@ def _members(path: Path, offset: int) -> Iterator[tuple[int, tarfile.TarInfo, Ca
     """(byte where its header begins, member, what reads it), folders aside."""
     place = offset
     try:
-        with path.open("rb") as file:
+        with gzip.open(path) if _is_compressed(path) else path.open("rb") as opened:
+            file = _LastRead(opened)
             file.seek(offset)
-            with tarfile.open(fileobj=file, mode="r|gz" if _is_compressed(path) else "r:") as archive:
+            with tarfile.open(fileobj=file, mode="r:") as archive:  # type: ignore[call-overload]
                 while (info := archive.next()) is not None:
                     # The library keeps every header it has seen; a shard has tens of thousands.
                     archive.members.clear()
                     place = info.offset
                     if not info.isdir():
                         yield info.offset, info, lambda info=info: _content(archive, info)  # type: ignore[misc]
+                file.check_end()
     except _DAMAGE as error:
         raise InputError(f"{path}: cut off or damaged after byte {place} ({error}); fetch it again") from error
+
+
+class _LastRead:
+    """A file that remembers what was read last. The library takes a damaged or missing header for the end of the archive, and so would
+    lose all that follows without a word."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.last = b""
+
+    def read(self, size: int = -1) -> bytes:
+        self.last = self.file.read(size)
+        return self.last
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def check_end(self) -> None:
+        """Raises:
+        TarError: the last block read is none of zeros, as the end of an archive has, or something follows it.
+        """
+        if self.last != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("no end of the archive" if len(self.last) < tarfile.BLOCKSIZE else "a header is damaged")
+        while block := self.file.read(1 << 16):
+            if block.count(0) < len(block):
+                raise tarfile.ReadError("more follows the end of the archive; archives that were joined must be taken apart")
 
 
 def _content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
