@@ -13,10 +13,10 @@ from eosin.errors import ConfigError
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "minLength": 1}}, "required": ["a"], "additionalProperties": False}
 ANY = {"type": "object"}
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])), st.lists)
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])), st.lists, max_leaves=5)
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), VALUES), st.booleans(), st.booleans())
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), VALUES, max_size=4), st.booleans(), st.booleans())
 def test_any_object_is_read_as_it_was_written_with_or_without_fence_and_thought(value: dict[str, Any], fence: bool, thought: bool) -> None:
     text = json.dumps(value, ensure_ascii=False)
     text = f"```json\n{text}\n```" if fence else text
