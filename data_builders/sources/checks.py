@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.sources.source import Card, Refused, Section, Source
+from eosin.data_builders.sources.source import Card, Item, Refused, Section, Source
 from eosin.errors import ImageError, InputError
 from eosin.images import decode_image
 from eosin.records import Conversation, ImageText, LabelledImage, Record, Reject
 
 TRIED = 20
+PLACES = 100
 
 
 def missing_files(card: Card, folder: Path) -> list[str]:
@@ -38,7 +40,7 @@ def check_folder(source: Source[Any]) -> list[Section]:
         raise InputError(f"{source.folder}: nothing in it to read as {source.card.name}")
     reasons: Counter[str] = Counter()
     first = ""
-    for item in itertools.islice(itertools.chain.from_iterable(map(source.items, sections)), TRIED):
+    for item in _some_items(source, sections):
         found = record_or_reject(item.build, item.key)
         if isinstance(found, Record):
             return sections
@@ -48,6 +50,14 @@ def check_folder(source: Source[Any]) -> list[Section]:
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         raise InputError(f"{source.folder}: none of the first {sum(reasons.values())} items could be read ({told}); the first is {first}")
     return sections
+
+
+def _some_items(source: Source[Any], sections: list[Section]) -> Iterator[Item]:
+    """The first items, then some from all over: of a release that was fetched in part, the first may all be missing."""
+    yield from itertools.islice(itertools.chain.from_iterable(map(source.items, sections)), TRIED)
+    step = max(1, len(sections) // PLACES)
+    for section in sections[step::step]:
+        yield from itertools.islice(source.items(section), TRIED)
 
 
 def record_or_reject(build: Any, key: str) -> Record | Reject:

@@ -93,6 +93,9 @@ class Histai(Source[HistaiOptions]):
         need_columns(self._path, ("case_mapping",))
         return row_sections(self._path, self._path.name)
 
+    def facts(self) -> dict[str, Any]:
+        return self.slides.facts()
+
     def items(self, section: Section) -> Iterator[Item]:
         entries: Iterator[tuple[str, Any]]
         if self._path.suffix == ".csv":

@@ -104,6 +104,9 @@ class PathGen(Source[PathGenOptions]):
             return []
         return [f"options.slides: {self.slides.root} is not a folder; slides are fetched with gdc-client and the file_ids of the JSON"]
 
+    def facts(self) -> dict[str, Any]:
+        return self.slides.facts()
+
     def items(self, section: Section) -> Iterator[Item]:
         for number, element in section_elements(self.folder / section.name, section):
             yield Item(_key(element, number), "none", functools.partial(self._record, element))

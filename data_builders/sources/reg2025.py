@@ -74,8 +74,8 @@ class Reg2025(Source[Reg2025Options]):
     def sections(self) -> Iterable[Section]:
         return self._file.sections((split_of(self._file.name) or "none",))
 
-    def facts(self) -> dict[str, str]:
-        return {"groups_unknown": "the release names no patients: slides of one may be in several splits"}
+    def facts(self) -> dict[str, Any]:
+        return {**self.slides.facts(), "groups_unknown": "the release names no patients: slides of one may be in several splits"}
 
     def items(self, section: Section) -> Iterator[Item]:
         split = split_of(section.name) or "none"

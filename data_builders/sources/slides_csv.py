@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eosin.data_builders.sources.reading.fields import checked_split, planned_split
 from eosin.data_builders.sources.reading.image_files import safe_name
@@ -75,10 +76,13 @@ class SlidesCsv(Source[SlidesCsvOptions]):
         need_columns(path, _SLIDE)
         return row_sections(path, path.name, SPLITS if "split" in self._columns else ("none",))
 
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, Any]:
         if self._columns & set(_GROUP):
-            return {}
-        return {"groups_unknown": "the CSV has no column group, patient or case: slides of one patient may be in several splits"}
+            return self.slides.facts()
+        return {
+            **self.slides.facts(),
+            "groups_unknown": "the CSV has no column group, patient or case: slides of one patient may be in several splits",
+        }
 
     def items(self, section: Section) -> Iterator[Item]:
         for number, row in section_rows(self.folder / section.name, section):

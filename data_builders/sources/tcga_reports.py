@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eosin.data_builders.sources.reading.names import patient_of
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
@@ -84,6 +85,9 @@ class TcgaReports(Source[TcgaReportsOptions]):
         path = self.path("TCGA_Reports.csv", "*.csv")
         need_columns(path, _FILE, _TEXT)
         return row_sections(path, path.name)
+
+    def facts(self) -> dict[str, Any]:
+        return self.slides.facts() if self.options.slides else {}
 
     def items(self, section: Section) -> Iterator[Item]:
         for number, row in section_rows(self.folder / section.name, section):

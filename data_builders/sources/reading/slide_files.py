@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from eosin.data_builders.slides.reader import SlideReader
 from eosin.data_builders.sources.source import Refused
@@ -34,6 +37,12 @@ class SlideFiles:
                 if suffix in SLIDE_SUFFIXES and not name.startswith("."):
                     found.setdefault(stem, Path(folder, name))
         return found
+
+    def facts(self) -> dict[str, Any]:
+        """Which slides there are, for the plan: slides that lie outside the release are no input of their own, yet more of them make
+        other records."""
+        listed = [[self.relative(path), path.stat().st_size] for _, path in sorted(self.paths.items())]
+        return {"slides": {"files": len(listed), "digest": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}}
 
     def find(self, name: str) -> Path | None:
         """The slide of that name, or None."""

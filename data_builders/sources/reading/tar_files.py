@@ -126,7 +126,7 @@ class _LastRead:
     """A file that remembers what was read last. The library takes a damaged or missing header for the end of the archive, and so would
     lose all that follows without a word."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self.file = file
         self.last = b""
 

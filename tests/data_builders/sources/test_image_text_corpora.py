@@ -11,7 +11,10 @@ from eosin.data_builders.sources.quilt_1m import Quilt1M, QuiltOptions
 from eosin.data_builders.sources.source import ITEMS_A_SHARD
 
 Jpeg = Callable[..., bytes]
-HEADER = ",caption,image_path,subset,split,pathology,roi_text,noisy_text,corrected_text,med_umls_ids,magnification,height,width,single_wsi,not_histology"
+HEADER = (
+    ",caption,image_path,subset,split,pathology,roi_text,noisy_text,corrected_text,med_umls_ids,magnification,height,width,"
+    "single_wsi,not_histology"
+)
 VIDEO = "AbC-_FgHiJk"
 
 
@@ -26,7 +29,8 @@ def quilt(folder: Path, rows: list[str], images: dict[str, bytes]) -> Path:
 def test_quilt_rows_of_an_image_become_one_record_grouped_by_video(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
     one, two = f"{VIDEO}_image_0f.jpg", f"{VIDEO}_roi_1e.jpg"
     rows = [
-        f"0,Nests of cells,{one},quilt,train,\"['Dermato', 'Head and Neck']\",\"['here']\",uh nests,nests,\"[[{{'id': 'C1'}}]]\",1.0,720,1280,0,0",
+        f"0,Nests of cells,{one},quilt,train,\"['Dermato', 'Head and Neck']\",\"['here']\",uh nests,nests,"
+        "\"[[{'id': 'C1'}]]\",1.0,720,1280,0,0",
         f'1,"Nests, close",{one},quilt,train,[],[],uh,nests,[],1.0,720,1280,0,0',
         f"2,,{one},quilt,train,[],[],uh,,[],1.0,720,1280,0,0",
         f"3,Nests of cells,{two},quilt,val,\"__import__('os').system('x')\",[],,,[],,720,1280,0,0",

@@ -143,3 +143,23 @@ def test_what_cannot_work_is_said_before_the_run(tmp_path: Path, read_source) ->
     (folder / "PathGen-1.6M.json").write_text('[{"wsi_id": "A", "pos')
     with pytest.raises(InputError, match="cut off or damaged"):
         read_source("pathgen", folder)
+
+
+def test_a_release_whose_first_slides_were_not_fetched_is_read(tmp_path: Path, slides: Path, read_source) -> None:
+    missing: list[object] = [place("TCGA-EE-0005-01Z-00-DX1.5", number, 0) for number in range(1000)]
+    built = read_source("pathgen", release(tmp_path / "release", [*missing, place(FORTY, "64", "128")]), f"options.slides={slides}")
+    assert [record.group for record in built.records] == ["TCGA-AA-0001"]
+    assert len(built.rejects) == 1000
+
+
+def test_slides_that_are_fetched_later_make_another_plan(tmp_path: Path, slides: Path, read_source) -> None:
+    folder = release(tmp_path / "release", [place(FORTY, "64", "128")])
+    some = tmp_path / "some"
+    (some / "1").mkdir(parents=True)
+    (some / "1" / f"{FORTY}.svs").symlink_to(slides / "11111111-2222" / f"{FORTY}.svs")
+    first = read_source("pathgen", folder, f"options.slides={some}").artefact
+    (some / "2.svs").write_bytes(b"x")
+    second = read_source("pathgen", folder, f"options.slides={some}").artefact
+    assert first.plan.facts["slides"]["files"] == 1
+    assert second.plan.facts["slides"]["files"] == 2
+    assert first.plan.facts["slides"]["digest"] != second.plan.facts["slides"]["digest"]

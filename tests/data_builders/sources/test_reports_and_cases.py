@@ -101,8 +101,9 @@ NOTICE = "##############################\nDISCLAIMER: \nTHIS REPORT HAS BEEN ANO
 
 
 def test_dragon_reports_lose_their_english_notice_and_keep_their_language(tmp_path: Path, read_source) -> None:
+    head = "# Task 4: Skin cases\nLabel: True\n\nNotes: no diagnosis.\n\nAnonymous sample report (see [x](y)):\n"
     for language, body in (("english", "MACROSCOPY:\nA #3 biopsy."), ("dutch", "MACROSCOPIE:\nEen biopt.")):
-        text = f"# Task 4: Skin cases\nLabel: True\n\nNotes: no diagnosis.\n\nAnonymous sample report (see [x](y)):\n```\n{NOTICE}{body}\n```\n"
+        text = f"{head}```\n{NOTICE}{body}\n```\n"
         (tmp_path / "d" / language).mkdir(parents=True)
         (tmp_path / "d" / language / "Task004_skin_clf.md").write_text("\ufeff" + text.replace("\n", "\r\n"), newline="")
     tokens = '# Task 26: Terms\n\nLabel tokenized: \n```\n["O", "B"]\n```\n\nAnonymous sample report:\n```\nGeen tumor.\n```\n\n'
