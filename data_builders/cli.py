@@ -14,6 +14,7 @@ from typing import Any
 from eosin.artefacts import Artefact
 from eosin.commands import add_engine, building_parser, engine_of, read_config
 from eosin.config import read_recipe, with_overrides
+from eosin.data_builders.balance import BalanceConfig, balance_steps
 from eosin.data_builders.cleaning.clean import CleanConfig, clean_steps
 from eosin.data_builders.duplicates.builder import DedupConfig, dedup_steps
 from eosin.data_builders.evidence_cases import EvidenceConfig, evidence_steps
@@ -53,6 +54,7 @@ BUILDERS: dict[str, Builder] = {
     "teach": Builder(TeachConfig, teach_steps),
     "clean": Builder(CleanConfig, clean_steps),
     "split": Builder(SplitConfig, split_steps),
+    "balance": Builder(BalanceConfig, balance_steps),
     "evidence": Builder(EvidenceConfig, evidence_steps),
     "export_webdataset": Builder(WebDatasetConfig, webdataset_steps),
     "export_llava": Builder(LlavaConfig, llava_steps),

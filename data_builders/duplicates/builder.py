@@ -43,8 +43,8 @@ class DedupConfig:
         embeddings: of its images by the same ids; for the method `embedding`.
         methods: of `exact`, `hash`, `text`, `embedding`.
         nearness: how near is near.
-        match: what two records must share: `image`, all images; `both`, all images and the text; `any`, one image or the text. `auto`: `any`
-            where groups are joined, else `both` for conversations (two questions about one image are no duplicates), else `image`.
+        match: what two records must share: `image`, all images; `both`, all images and the text; `any`, one image or the text. `auto`:
+            `any` where groups are joined, else `both` for conversations (two questions about one image are no duplicates), else `image`.
         keep: `one` of each cluster; or `group`: all, in one group.
     """
 
@@ -138,7 +138,7 @@ def find_links(
     if "text" in methods:
         pairs["text"] = near_text_pairs(prints, nearness)
     if "embedding" in methods:
-        pairs["embedding"] = near_vector_pairs(vectors_by_id(prints, embeddings), GreyPictures(fingerprints), nearness)
+        pairs["embedding"] = near_vector_pairs(prints, vectors_by_id(prints, embeddings), GreyPictures(fingerprints), nearness)
     return Links(pairs)
 
 

@@ -25,7 +25,15 @@ SIDE = 64
 FREQUENCIES = 16
 WORDS = FREQUENCIES * FREQUENCIES // 64
 # (x, y, side) of each window, as shares of the image; the set is closed under flips and quarter turns.
-WINDOWS = ((0.0, 0.0, 1.0), (0.025, 0.025, 0.95), (0.0, 0.0, 0.95), (0.05, 0.0, 0.95), (0.0, 0.05, 0.95), (0.05, 0.05, 0.95), (0.05, 0.05, 0.9))
+WINDOWS = (
+    (0.0, 0.0, 1.0),
+    (0.025, 0.025, 0.95),
+    (0.0, 0.0, 0.95),
+    (0.05, 0.0, 0.95),
+    (0.0, 0.05, 0.95),
+    (0.05, 0.05, 0.95),
+    (0.05, 0.05, 0.9),
+)
 _WHOLE, _INNER = WINDOWS[0], WINDOWS[-1]
 # Copies cropped by 5 % anywhere stay within 62 bits, unrelated tiles differ by 76 and more (docs/audit.md).
 RADIUS = 64

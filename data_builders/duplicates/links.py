@@ -41,7 +41,9 @@ class Nearness:
 
     def __post_init__(self) -> None:
         if not 0 <= self.bits < 128:
-            raise ConfigError(f"bits is {self.bits}; a distance of 0 to 127 is wanted: unrelated images differ by 128 of 256 bits in the mean")
+            raise ConfigError(
+                f"bits is {self.bits}; a distance of 0 to 127 is wanted: unrelated images differ by 128 of 256 bits in the mean"
+            )
         if self.neighbours < 1:
             raise ConfigError(f"neighbours is {self.neighbours}; at least 1 is wanted")
         for name in ("words", "likeness", "overlap"):
@@ -89,12 +91,14 @@ def near_text_pairs(prints: Prints, nearness: Nearness) -> Pairs:
     return _of_rows(text_pairs(minhashes(prints.words), nearness.words), prints.told)
 
 
-def near_vector_pairs(vectors: Vectors, greys: GreyPictures, nearness: Nearness) -> Pairs:
+def near_vector_pairs(prints: Prints, vectors: Vectors, greys: GreyPictures, nearness: Nearness) -> Pairs:
     """Neighbours by embedding; where `overlap` is asked for, those that show the same, with 1 - correlation as their distance."""
     found = _of_rows(embedding_pairs(vectors.values, nearness.likeness, nearness.neighbours), vectors.rows)
     if not nearness.overlap:
         return found
-    scores = np.array([_overlap(greys, int(one), int(other)) for one, other in zip(found.left, found.right, strict=True)])
+    scores = np.array(
+        [_overlap(greys, int(one), int(other)) for one, other in zip(prints.origin[found.left], prints.origin[found.right], strict=True)]
+    )
     near = scores >= nearness.overlap
     return Pairs(found.left[near], found.right[near], (1 - scores[near]).astype(np.float32))
 
@@ -118,13 +122,15 @@ def vectors_by_id(prints: Prints, embeddings: Sequence[Artefact]) -> Vectors:
     models = {str(artefact.manifest["results"].get("fingerprint")) for artefact in embeddings}
     if len(models) > 1:
         raise InputError(f"the embeddings are of {len(models)} models ({', '.join(sorted(models))}); embed all data with one")
-    row_of = {name: row for row, name in enumerate(prints.ids)}
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(prints.ids):
+        rows_of.setdefault(name, []).append(row)
     rows, values = [], []
     for artefact in embeddings:
         for block in case_blocks(artefact):
-            places = [(row_of[row["id"]], number) for number, row in enumerate(block.rows) if row["id"] in row_of]
+            places = [(row, number) for number, case in enumerate(block.rows) for row in rows_of.pop(case["id"], ())]
             rows += [row for row, _ in places]
-            values.append(block.vectors[[number for _, number in places]])
+            values.append(block.vectors[np.array([number for _, number in places], np.int64)])
     if not rows:
         raise InputError("no embedding is of an image of the data: the ids differ; embed these data")
     order = np.argsort(np.array(rows, np.int64), kind="stable")

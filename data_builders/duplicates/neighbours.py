@@ -1,4 +1,4 @@
-"""Pairs of images: candidates from inverted lists over unit vectors (FAISS), each confirmed by its hashes or by laying one over the other."""
+"""Pairs of images: candidates from inverted lists over unit vectors (FAISS), confirmed by their hashes; neighbours by embedding."""
 
 from __future__ import annotations
 
@@ -197,7 +197,9 @@ def embedding_pairs(vectors: Floats, likeness: float, most: int = 5) -> Pairs:
     """
     found = []
     for left, right, _ in neighbours(lambda rows: vectors[rows, None], len(vectors), likeness - _ROUGHNESS, 2 * most):
-        cosines = np.concatenate([_cosines(vectors, left[low:high], right[low:high]) for low, high in _blocks(max(len(left), 1), _PAIRS_AT_ONCE)])
+        cosines = np.concatenate(
+            [_cosines(vectors, left[low:high], right[low:high]) for low, high in _blocks(max(len(left), 1), _PAIRS_AT_ONCE)]
+        )
         left, right, cosines = left[cosines >= likeness], right[cosines >= likeness], cosines[cosines >= likeness]
         order = np.lexsort((right, -cosines, left))
         left, right, cosines = left[order], right[order], cosines[order]

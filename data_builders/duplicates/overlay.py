@@ -1,4 +1,4 @@
-"""Whether one image shows the other: the grey pictures laid over each other in every orientation, at several sizes, at every small shift."""
+"""Whether one image shows the other: grey pictures laid over each other in every orientation, at several sizes and every small shift."""
 
 from __future__ import annotations
 

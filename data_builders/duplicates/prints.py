@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from eosin.data_builders.duplicates.image_hash import SPECTRUM, WINDOWS, WORDS, 
 from eosin.data_builders.duplicates.overlay import SIDE as GREY_SIDE
 
 _SIGNS_SHAPE = (len(WINDOWS), WORDS)
-_COLUMNS = ["id", "record", "place", "group", "split", "label", "width", "height", "file", "pixels", "signs", "spectrum", "words", "colour", "extra"]
+_TAKEN = ("id", "record", "place", "source", "group", "slide", "split", "label", "words")
+_COLUMNS = [*_TAKEN, "width", "height", "file", "pixels", "signs", "spectrum", "colour", "extra"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Prints:
         records: the records' ids.
         data: int64 [n], the number of the data set.
         place: int64 [n]; -1 for a record without images.
-        groups: of the records.
+        sources: of the records.
+        groups: likewise.
+        slides: likewise, or None.
         splits: likewise.
         labels: likewise, or None.
         size: int64 [n], pixels in the image.
@@ -40,6 +43,7 @@ class Prints:
         told: int64 [t], rows whose text is long enough to be compared.
         words: their sketches.
         colour: float32 [n, 6], NaN where no image was decoded.
+        origin: int64 [n], the row in the artefacts, for `GreyPictures`.
         problems: reason -> count of images without a perceptual hash.
     """
 
@@ -47,7 +51,9 @@ class Prints:
     records: list[str]
     data: NDArray[np.int64]
     place: NDArray[np.int64]
+    sources: list[str]
     groups: list[str]
+    slides: list[str | None]
     splits: list[str]
     labels: list[str | None]
     size: NDArray[np.int64]
@@ -58,6 +64,7 @@ class Prints:
     told: NDArray[np.int64]
     words: list[bytes]
     colour: NDArray[np.float32]
+    origin: NDArray[np.int64]
     problems: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -66,17 +73,19 @@ class Prints:
 
 def load_prints(artefacts: Sequence[Artefact]) -> Prints:
     """All rows of `fingerprints` artefacts, but the grey pictures."""
-    plain: dict[str, list[Any]] = {name: [] for name in ("id", "record", "place", "group", "split", "label", "words", "data")}
+    plain: dict[str, list[Any]] = {name: [] for name in (*_TAKEN, "data")}
     sizes, digests, signs, spectra, hashed, colour = [], [], [], [], [], []
     problems: dict[str, int] = {}
     row = 0
     for number, artefact in enumerate(artefacts):
         for table in _tables(artefact, _COLUMNS):
-            for name in ("id", "record", "place", "group", "split", "label", "words"):
+            for name in _TAKEN:
                 plain[name] += table.column(name).to_pylist()
             plain["data"] += [number] * len(table)
             sizes.append(table.column("width").to_numpy() * table.column("height").to_numpy())
-            digests += [pixels or file for pixels, file in zip(*(table.column(name).to_pylist() for name in ("pixels", "file")), strict=True)]
+            digests += [
+                pixels or file for pixels, file in zip(*(table.column(name).to_pylist() for name in ("pixels", "file")), strict=True)
+            ]
             there = np.flatnonzero(table.column("signs").is_valid().to_numpy())
             hashed.append(there + row)
             signs.append(_packed(table, "signs", "<u8", _SIGNS_SHAPE))
@@ -91,7 +100,9 @@ def load_prints(artefacts: Sequence[Artefact]) -> Prints:
         records=plain["record"],
         data=np.array(plain["data"], np.int64),
         place=np.array(plain["place"], np.int64),
+        sources=plain["source"],
         groups=plain["group"],
+        slides=plain["slide"],
         splits=plain["split"],
         labels=plain["label"],
         size=_concatenated(sizes, (0,), np.int64),
@@ -102,7 +113,29 @@ def load_prints(artefacts: Sequence[Artefact]) -> Prints:
         told=np.array(told, np.int64),
         words=[words[place] for place in told],
         colour=_concatenated(colour, (0, 6), np.float32),
+        origin=np.arange(row),
         problems=dict(sorted(problems.items())),
+    )
+
+
+def of_rows(prints: Prints, rows: NDArray[np.int64]) -> Prints:
+    """Only these rows, in their order, which must be ascending; `rows` of the result are numbered anew."""
+    chosen = rows.tolist()
+    hashed, told = np.isin(prints.hashed, rows), np.isin(prints.told, rows)
+    lists = {
+        name: [getattr(prints, name)[row] for row in chosen]
+        for name in ("ids", "records", "sources", "groups", "slides", "splits", "labels")
+    }
+    arrays = {name: getattr(prints, name)[rows] for name in ("data", "place", "size", "digests", "colour", "origin")}
+    return replace(
+        prints,
+        **lists,
+        **arrays,
+        hashed=np.searchsorted(rows, prints.hashed[hashed]),
+        signs=prints.signs[hashed],
+        spectra=prints.spectra[hashed],
+        told=np.searchsorted(rows, prints.told[told]),
+        words=[words for words, kept in zip(prints.words, told.tolist(), strict=True) if kept],
     )
 
 

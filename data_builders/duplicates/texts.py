@@ -82,7 +82,9 @@ def text_pairs(hashes: NDArray[np.uint32], least: float = LEAST_LIKENESS) -> Pai
     for band in range(_BANDS):
         low, high = np.ascontiguousarray(hashes[:, band * width : (band + 1) * width]).view(np.uint64).T
         left, right = equal_pairs(low * _ODD ^ high, everything)
-        likeness = np.concatenate([_likeness(hashes, left[at : at + 65536], right[at : at + 65536]) for at in range(0, len(left) + 1, 65536)])
+        likeness = np.concatenate(
+            [_likeness(hashes, left[at : at + 65536], right[at : at + 65536]) for at in range(0, len(left) + 1, 65536)]
+        )
         near = likeness >= least
         found.append(Pairs(left[near], right[near], (1 - likeness[near]).astype(np.float32)))
     return joined(found)

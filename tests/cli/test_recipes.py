@@ -15,7 +15,9 @@ from transformers import LlamaConfig
 from eosin.clip.architecture import find_architecture
 from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
 from eosin.config import load_recipe
+from eosin.data_builders.balance import BalanceConfig
 from eosin.data_builders.cleaning.clean import CleanConfig
+from eosin.data_builders.duplicates.builder import DedupConfig
 from eosin.data_builders.evidence_cases import EvidenceConfig
 from eosin.data_builders.exports.llava import LlavaConfig
 from eosin.data_builders.exports.webdataset import WebDatasetConfig
@@ -76,6 +78,8 @@ RECIPES = {
     "data/clean_captions": Recipe(CleanConfig),
     "data/clean_reports": Recipe(CleanConfig),
     "data/split": Recipe(SplitConfig),
+    "data/balance": Recipe(BalanceConfig),
+    "data/dedup": Recipe(DedupConfig),
     "data/export-webdataset": Recipe(WebDatasetConfig),
     "data/export-llava": Recipe(LlavaConfig),
     "data/tile-slides": Recipe(TileSlidesConfig),

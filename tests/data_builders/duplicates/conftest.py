@@ -16,7 +16,8 @@ def phantom_tiles() -> list[Pixels]:
     """Eighteen tiles of all tissues."""
     tissues, scanners = list(TISSUES), list(SCANNERS)
     return [
-        render_tile(TileSpec(seed, tissues[seed % len(tissues)], f"P{seed}", "S0", scanners[seed % len(scanners)])).image for seed in range(18)
+        render_tile(TileSpec(seed, tissues[seed % len(tissues)], f"P{seed}", "S0", scanners[seed % len(scanners)])).image
+        for seed in range(18)
     ]
 
 

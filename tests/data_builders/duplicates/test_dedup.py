@@ -60,7 +60,13 @@ def test_one_of_each_cluster_stays_and_the_others_name_it(write: Write, build: A
     tiles = phantom_tiles
     data = write(
         "labelled_images",
-        [image("b", tiles[0]), image("a", tiles[0]), image("turned", np.rot90(tiles[0][5:-5, 5:-5])), image("c", tiles[1]), image("d", tiles[2])],
+        [
+            image("b", tiles[0]),
+            image("a", tiles[0]),
+            image("turned", np.rot90(tiles[0][5:-5, 5:-5])),
+            image("c", tiles[1]),
+            image("d", tiles[2]),
+        ],
     )
     out = build({"builder": "dedup", "data": str(data)})
     assert ids(out / "labelled_images", LabelledImage) == ["s/a", "s/c", "s/d"]
@@ -80,7 +86,9 @@ def test_blank_tiles_are_no_duplicates_of_each_other_unless_their_pixels_are_equ
     assert open_artefact(out / "labelled_images").manifest["results"]["without_hash"] == {"blank": 4}
 
 
-def test_groups_of_copies_are_joined_through_any_chain_with_all_their_records(write: Write, build: Any, phantom_tiles: list[Pixels]) -> None:
+def test_groups_of_copies_are_joined_through_any_chain_with_all_their_records(
+    write: Write, build: Any, phantom_tiles: list[Pixels]
+) -> None:
     tiles = phantom_tiles
     records = [
         image("a1", tiles[0], group="A"),
@@ -104,7 +112,9 @@ def test_clusters_over_several_splits_are_counted_and_said(
     assert "1 clusters of duplicates lie in several splits" in capsys.readouterr().err
 
 
-def test_questions_about_one_image_are_duplicates_only_when_they_ask_the_same(write: Write, build: Any, phantom_tiles: list[Pixels]) -> None:
+def test_questions_about_one_image_are_duplicates_only_when_they_ask_the_same(
+    write: Write, build: Any, phantom_tiles: list[Pixels]
+) -> None:
     tile, other = phantom_tiles[:2]
     records = [
         asked("1", tile, f"{LONG}: is that adenocarcinoma?"),
@@ -121,7 +131,13 @@ def test_texts_cluster_by_words_and_short_ones_do_not(write: Write, build: Any, 
     texts = [LONG + " of the colon.", LONG.upper() + " of the rectum", "Colon.", "Colon."]
     records: list[Record] = [
         ImageText(
-            id=f"s/{number}", source="s", licence="CC0-1.0", group=str(number), split="train", image=encode_png(phantom_tiles[number]), captions=(text,)
+            id=f"s/{number}",
+            source="s",
+            licence="CC0-1.0",
+            group=str(number),
+            split="train",
+            image=encode_png(phantom_tiles[number]),
+            captions=(text,),
         )
         for number, text in enumerate(texts)
     ]
@@ -137,7 +153,10 @@ def test_an_undecodable_image_stays_with_its_reason_counted(write: Write, build:
 
 
 def test_a_run_with_workers_gives_the_same_bytes(write: Write, build: Any, phantom_tiles: list[Pixels]) -> None:
-    records = [image(str(number), tile, split="train" if number % 3 else "test") for number, tile in enumerate([*phantom_tiles[:6], *phantom_tiles[:3]])]
+    records = [
+        image(str(number), tile, split="train" if number % 3 else "test")
+        for number, tile in enumerate([*phantom_tiles[:6], *phantom_tiles[:3]])
+    ]
     recipe = {"builder": "dedup", "data": str(write("labelled_images", records))}
     one, two = build(recipe, out="one", workers=1), build(recipe, out="two", workers=2)
     for name in ("fingerprints", "clusters", "labelled_images"):

@@ -76,7 +76,9 @@ def test_distances_are_those_of_a_plain_count_over_orientations() -> None:
     def orientations(signs: NDArray[np.uint64]) -> list[NDArray[np.bool_]]:
         bits = grid(signs)
         odd = np.arange(1, 17) % 2 == 1
-        return [view ^ (odd & across) ^ (odd & down)[:, None] for view in (bits, bits.T) for across in (False, True) for down in (False, True)]
+        return [
+            view ^ (odd & across) ^ (odd & down)[:, None] for view in (bits, bits.T) for across in (False, True) for down in (False, True)
+        ]
 
     for row, found in enumerate(distances(left, right)):
         counts = []
