@@ -47,7 +47,8 @@ class DigestPath(ImageTree[NoOptions]):
             "and test.",
             "Regions beyond the decoder's limits in pixels are rejected by name.",
         ),
-        citation="@article{da2022digestpath, title={DigestPath: A benchmark dataset with challenge review for the pathological detection and "
+        citation="@article{da2022digestpath, title={DigestPath: A benchmark dataset with challenge review for the pathological detection "
+        "and "
         "segmentation of digestive-system}, author={Da, Qian and others}, journal={Medical Image Analysis}, volume={80}, year={2022}}",
     )
 

@@ -41,7 +41,8 @@ class SicapV2(ImageTree[SicapV2Options]):
         name="sicapv2",
         title="SICAPv2 prostate whole slide patches with Gleason grades",
         kind="labelled_images",
-        paper="Silva-Rodriguez et al., Going deeper through the Gleason scoring scale, Computer Methods and Programs in Biomedicine 195, 2020, "
+        paper="Silva-Rodriguez et al., Going deeper through the Gleason scoring scale, Computer Methods and Programs in Biomedicine 195, "
+        "2020, "
         "doi:10.1016/j.cmpb.2020.105637; data: doi:10.17632/9xxm58dvs3",
         homepage="https://data.mendeley.com/datasets/9xxm58dvs3",
         licence="unclear: see the homepage",
@@ -70,7 +71,8 @@ class SicapV2(ImageTree[SicapV2Options]):
             "Patches overlap by half: never split within a slide.",
             "Images that no partition names are rejected as not_in_partition.",
         ),
-        citation="@article{silva2020going, title={Going deeper through the Gleason scoring scale: An automatic end-to-end system for histology "
+        citation="@article{silva2020going, title={Going deeper through the Gleason scoring scale: An automatic end-to-end system for "
+        "histology "
         "prostate grading and cribriform pattern detection}, author={Silva-Rodr{\\'i}guez, Julio and others}, "
         "journal={Computer Methods and Programs in Biomedicine}, volume={195}, year={2020}}",
     )

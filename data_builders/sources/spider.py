@@ -36,7 +36,8 @@ class Spider(Source[SpiderOptions]):
         name="spider",
         title="SPIDER patches: skin, colorectal, thorax, breast",
         kind="labelled_images",
-        paper="Nechaev et al., SPIDER: A Comprehensive Multi-Organ Supervised Pathology Dataset and Baseline Models, 2025, arXiv:2503.02876",
+        paper="Nechaev et al., SPIDER: A Comprehensive Multi-Organ Supervised Pathology Dataset and Baseline Models, 2025, "
+        "arXiv:2503.02876",
         homepage="https://huggingface.co/datasets/histai/SPIDER-skin (-colorectal, -thorax, -breast)",
         licence="CC-BY-NC-4.0",
         gated=True,
@@ -64,7 +65,8 @@ class Spider(Source[SpiderOptions]):
             "20x is told, no microns per pixel: mpp is empty.",
             "The parts spider-ORGAN.tar.aa, .ab ... are pieces of one archive: join and unpack them first.",
         ),
-        citation="@article{nechaev2025spider, title={SPIDER: A Comprehensive Multi-Organ Supervised Pathology Dataset and Baseline Models}, "
+        citation="@article{nechaev2025spider, title={SPIDER: A Comprehensive Multi-Organ Supervised Pathology Dataset and Baseline "
+        "Models}, "
         "author={Nechaev, Dmitry and Pchelnikov, Alexey and Ivanova, Ekaterina}, journal={arXiv:2503.02876}, year={2025}}",
     )
 
