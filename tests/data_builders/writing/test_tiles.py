@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from eosin.artefacts import ArtefactWriter, Plan, open_artefact, verify
 from eosin.clip.cli import main as clip
+from eosin.data_builders.cli import main
 from eosin.data_builders.writing import tiles
 from eosin.data_builders.writing.choosing import best_prompt, best_rows, clusters_of, in_turn, without_twins
 from eosin.data_builders.writing.tiles import sentences_of
@@ -277,3 +278,11 @@ def test_clusters_part_what_lies_apart_and_are_the_same_each_time() -> None:
     assert nearness.min() > 0.7
     assert clusters_of(vectors, 5, 0)[0].tolist() == clusters.tolist()
     assert len(clusters_of(vectors[:2], 5, 0)[0]) == 2
+
+
+def test_the_shipped_recipe_runs_as_its_first_lines_say(slide_set: dict[str, Any], tmp_path: Path) -> None:
+    inputs = [f"{name}={slide_set[name]}" for name in ("images", "embeddings", "embedder", "slides")]
+    main(["data/write-tiles", *inputs, "--out", str(tmp_path / "out")])
+    found = read(tmp_path / "out")
+    assert set(found) == {"S0", "S1"}
+    assert found["S0"][0].extra["chosen"]["prompt"]
