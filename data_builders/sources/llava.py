@@ -54,6 +54,7 @@ class Llava(DialogueFiles[LlavaOptions]):
             "<image> stands first, last, in the middle or not at all: where it is missing, images open the first question; another "
             "number of "
             "them than of images is a reject.",
+            "File names repeat among folders: an image is never taken from another folder than the record names.",
             "Training code masks or drops samples whose turns do not alternate; here they are rejects.",
         ),
         citation="@inproceedings{liu2023llava, title={Visual Instruction Tuning}, author={Liu, Haotian and Li, Chunyuan and Wu, "
@@ -62,7 +63,7 @@ class Llava(DialogueFiles[LlavaOptions]):
     )
 
     def image_files(self) -> ImageFiles:
-        return ImageFiles(self.folder / self.options.images)
+        return ImageFiles(self.folder / self.options.images, tail=2)
 
     def files(self) -> Iterable[Path]:
         patterns = [self.options.files] if self.options.files else ["*.json", "*.jsonl", "**/*.json", "**/*.jsonl"]

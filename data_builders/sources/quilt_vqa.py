@@ -25,8 +25,8 @@ _CLOSED = ("CLOSED", "CLOSE", "YES/NO")
 @dataclass(frozen=True)
 class QuiltVQAOptions:
     """Attributes:
-    file: the file that is read, such as quiltvqa_red_test_w_ans.json; empty: the first of the answered JSON, Parquet, and the JSON lines without
-        answers.
+    file: the file that is read, such as quiltvqa_red_test_w_ans.json; empty: the first of the answered JSON, Parquet, and the JSON lines
+        without answers.
     """
 
     file: str = ""
@@ -53,7 +53,7 @@ class QuiltVQA(Source[QuiltVQAOptions]):
                 "wisdomik/Quilt_VQA",
             ),
             ExpectedFile(
-                "quilt_vqa.zip | red_circle.zip | **/*_roi_*.jpg | **/*.parquet", "the frames, packed or not", "wisdomik/Quilt_VQA"
+                "quilt_vqa.zip | red_circle.zip | **/*_roi_* | **/*.parquet", "the frames, packed or not", "wisdomik/Quilt_VQA"
             ),
         ),
         counts={"questions": 1283, "open": 940, "closed": 343, "images": 985, "rows in Parquet": 985, "with a red ellipse": 335},

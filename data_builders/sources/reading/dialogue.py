@@ -41,8 +41,8 @@ def turns_of(record: Mapping[str, Any], shown: Sequence[Part]) -> tuple[Message,
         shown: image or slide parts that its `<image>` tokens stand for, in order. Where no token is written, they open the first question.
 
     Raises:
-        Refused: `no_turns`, `unknown_role`, `wrong_turns`: a turn without words, or of another form; `turn_order`: user and assistant do not
-            take turns, or the last word is not the assistant's; `image_count`: as many tokens as images are wanted, or none.
+        Refused: `no_turns`, `unknown_role`; `wrong_turns`: a turn without words, or of another form; `turn_order`: user and assistant do
+            not take turns, or the last word is not the assistant's; `image_count`: as many tokens as images are wanted, or none.
     """
     turns = next((record[key] for key in _TURN_KEYS if record.get(key)), None)
     if not isinstance(turns, list):

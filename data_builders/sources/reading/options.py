@@ -1,7 +1,7 @@
 """Answers of a few allowed words: yes or no, and the options of multiple choice questions as publishers spell them.
 
-Options come as `A) text`, `A. text`, `A: text`, ` A:text`, `(A) text` or bare text, in a list or inline in the question; the right one as its
-letter, as the whole option, or as its text.
+Options come as `A) text`, `A. text`, `A: text`, ` A:text`, `(A) text` or bare text, in a list or inline in the question; the right one as
+its letter, as the whole option, or as its text.
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ def option_texts(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def inline_options(text: str) -> tuple[str, ...]:
-    """The options that a question's text ends with, without letters and without the request for a letter after them; empty where it "
-    "has none."""
+    """The options that a question's text ends with, without letters and without the request for a letter after them.
+
+    Returns:
+        Their texts; empty where the question has none.
+    """
     for style in _INLINE:
         found = _inline(text, style)
         if len(found) >= 2 and all(found):

@@ -1,7 +1,7 @@
 """Pickles of plain data, read without running anything that is in them.
 
-A pickle is a program. It is looked through first, and refused unless all it does is put together None, booleans, numbers, text, bytes, lists,
-tuples, dicts and sets: nothing that imports, calls or asks for outside objects is ever run.
+A pickle is a program. It is looked through first, and refused unless all it does is put together None, booleans, numbers, text, bytes,
+lists, tuples, dicts and sets: nothing that imports, calls or asks for outside objects is ever run.
 """
 
 from __future__ import annotations
@@ -15,63 +15,13 @@ from typing import Any, NoReturn
 from eosin.errors import InputError
 
 _LIMIT = 1 << 28
-_PLAIN = frozenset(
-    [
-        "PROTO",
-        "FRAME",
-        "STOP",
-        "MARK",
-        "POP",
-        "POP_MARK",
-        "DUP",
-        "NONE",
-        "NEWTRUE",
-        "NEWFALSE",
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE8",
-        "EMPTY_LIST",
-        "APPEND",
-        "APPENDS",
-        "LIST",
-        "EMPTY_TUPLE",
-        "TUPLE",
-        "TUPLE1",
-        "TUPLE2",
-        "TUPLE3",
-        "EMPTY_DICT",
-        "DICT",
-        "SETITEM",
-        "SETITEMS",
-        "EMPTY_SET",
-        "ADDITEMS",
-        "FROZENSET",
-        "GET",
-        "BINGET",
-        "LONG_BINGET",
-        "PUT",
-        "BINPUT",
-        "LONG_BINPUT",
-        "MEMOIZE",
-    ]
+_CONSTANTS = "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT"
+_TEXTS = "STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8"
+_HOLDERS = (
+    "EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET"
 )
+_STEPS = "PROTO FRAME STOP MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE"
+_PLAIN = frozenset(" ".join((_CONSTANTS, _TEXTS, _HOLDERS, _STEPS)).split())
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
@@ -113,7 +63,7 @@ def _look_through(path: Path, data: bytes) -> None:
                     "Only lists, dicts, text and numbers are read from pickles; take the release from its publisher"
                 )
             # A far place in the memo makes the unpickler ask for that much memory.
-            if code.name in _PUTS and int(argument) > count:
+            if code.name in _PUTS and int(str(argument)) > count:
                 raise InputError(f"{path}: unsafe pickle: {code.name} at byte {place} asks for place {argument} after {count} steps")
             names = argument if isinstance(argument, str) else names
     except (ValueError, IndexError, EOFError) as error:

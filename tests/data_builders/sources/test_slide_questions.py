@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from eosin.records import Part
+
 
 def test_wsi_vqa_names_the_case_and_rejects_broken_choices(tmp_path: Path, read_source) -> None:
     folder = tmp_path / "WSI_captions"
@@ -22,7 +24,7 @@ def test_wsi_vqa_names_the_case_and_rejects_broken_choices(tmp_path: Path, read_
     record = built.by_id()["wsi_vqa/WSI_captions/WsiVQA_test.json#0"]
     assert (record.task, record.answer, record.slide, record.group) == ("mcq", "ilc.", "TCGA-XX-A74U", "TCGA-XX-A74U")
     assert record.images == ()
-    assert [(part.type, part.text) for part in record.messages[0].content][0] == ("slide", "TCGA-XX-A74U")
+    assert record.messages[0].content[0] == Part("slide", "TCGA-XX-A74U")
     assert built.by_id()["wsi_vqa/WSI_captions/WsiVQA_test.json#1"].answer == "yes"
     assert [reason for key, reason in sorted(built.rejects.items())] == ["answer_ambiguous", "answer_not_an_option", "wrong_columns"]
 

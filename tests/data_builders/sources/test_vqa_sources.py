@@ -185,7 +185,7 @@ def test_pmc_vqa_reads_both_versions_and_the_misspelt_column(tmp_path: Path, jpe
     [second] = read_source("pmc_vqa", folder, "options.version=v2").records
     assert (second.answer, second.split, second.group, second.extra["Caption"]) == ("X-ray", "train", "PMC12", "A section.")
     assert len(read_source("pmc_vqa", folder, "options.version=clean").records) == 1
-    with pytest.raises(ConfigError, match="options.version"):
+    with pytest.raises(ConfigError, match=r"options\.version"):
         read_source("pmc_vqa", folder, "options.version=v3")
 
 
