@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from eosin.data_builders.slides.jpeg_tiles import JpegLevel, jpeg_levels
 from eosin.data_builders.slides.reader import Mask, SlideReader
 from eosin.errors import ImageError
@@ -27,11 +29,17 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Block:
-    """A block: uint8 [height, width, 3] and where pixels are missing; or why it cannot be read."""
+    """A block.
+
+    Attributes:
+        pixels: uint8 [height, width, 3], or None where nothing of it can be read.
+        missing: bool [height, width], true where the file has no pixels; None where it has all.
+        broken: the same for pixels that do not decode.
+    """
 
     pixels: Pixels | None
     missing: Mask | None = None
-    error: ImageError | None = None
+    broken: Mask | None = None
 
 
 class LevelBlocks:
@@ -53,7 +61,8 @@ class LevelBlocks:
         self.bounds = (slide.levels[level].width, slide.levels[level].height)
         self._path, self._mpp = slide.path, slide.mpp_override
         self._jpeg: JpegLevel | None = jpeg_levels(slide).get(level) if direct else None
-        self.block = self._jpeg.tile if self._jpeg else _block_of(slide, level)
+        self._tile = self._jpeg.tile if self._jpeg else (_tile_side(slide, level, "width"), _tile_side(slide, level, "height"))
+        self.block = self._jpeg.tile if self._jpeg else (_several(self._tile[0]), _several(self._tile[1]))
         self._own = threading.local()
         self._readers: list[SlideReader] = []
         self._kept: OrderedDict[tuple[int, int], Future[Block]] = OrderedDict()
@@ -113,10 +122,28 @@ class LevelBlocks:
                 # OpenSlide decides what becomes of it, as it does for all other formats.
                 pass
         left, top = column * self.block[0], row * self.block[1]
+        box = (left, top, min(self.block[0], self.bounds[0] - left), min(self.block[1], self.bounds[1] - top))
         try:
-            return Block(*self.read((left, top, min(self.block[0], self.bounds[0] - left), min(self.block[1], self.bounds[1] - top))))
-        except ImageError as error:
-            return Block(None, error=error)
+            return Block(*self.read(box))
+        except ImageError:
+            return self._in_pieces(box)
+
+    def _in_pieces(self, box: Box) -> Block:
+        """A block that does not decode as a whole, tile of the file by tile."""
+        left, top, width, height = box
+        pixels = np.full((height, width, 3), 255, np.uint8)
+        missing, broken = np.zeros((height, width), np.bool_), np.zeros((height, width), np.bool_)
+        for y in range(0, height, self._tile[1]):
+            for x in range(0, width, self._tile[0]):
+                part = (left + x, top + y, min(self._tile[0], width - x), min(self._tile[1], height - y))
+                inner = np.s_[y : y + part[3], x : x + part[2]]
+                try:
+                    pixels[inner], gone = self.read(part)
+                except ImageError:
+                    broken[inner] = True
+                else:
+                    missing[inner] = False if gone is None else gone
+        return Block(None if broken.all() else pixels, missing if missing.any() else None, broken)
 
     def _reader(self) -> SlideReader:
         reader: SlideReader | None = getattr(self._own, "reader", None)
@@ -126,12 +153,13 @@ class LevelBlocks:
         return reader
 
 
-def _block_of(slide: SlideReader, level: int) -> tuple[int, int]:
-    """Whole tiles of the file, about `_SIDE` pixels a side."""
-    return _side(slide, level, "width"), _side(slide, level, "height")
-
-
-def _side(slide: SlideReader, level: int, name: str) -> int:
+def _tile_side(slide: SlideReader, level: int, name: str) -> int:
+    """Side of the file's own tiles, as far as they are told and of a common size."""
     text = slide.properties.get(f"openslide.level[{level}].tile-{name}", "")
-    tile = int(text) if text.isdigit() else 0
-    return tile * max(1, _SIDE // tile) if 0 < tile <= 2 * _SIDE else _SIDE
+    side = int(text) if text.isdigit() else 0
+    return side if 16 <= side <= 2 * _SIDE else _SIDE
+
+
+def _several(side: int) -> int:
+    """Whole tiles of the file, about `_SIDE` pixels."""
+    return side * max(1, _SIDE // side)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from eosin.errors import ConfigError
@@ -47,23 +48,31 @@ class Grid:
     @property
     def columns(self) -> int:
         """Tiles in a row."""
-        return len(self._starts(self.width))
+        return len(self._lefts)
 
     @property
     def rows(self) -> int:
         """Tiles in a column; 0 where the slide is smaller than a tile."""
-        return len(self._starts(self.height))
+        return len(self._tops)
 
     def row(self, number: int) -> Iterator[tuple[int, int]]:
         """x, y of each tile of a row, from left to right."""
-        y = self._starts(self.height)[number]
-        for x in self._starts(self.width):
+        y = self._tops[number]
+        for x in self._lefts:
             yield x, y
 
     def places(self) -> Iterator[tuple[int, int]]:
         """x, y of all tiles, row by row."""
         for number in range(self.rows):
             yield from self.row(number)
+
+    @cached_property
+    def _lefts(self) -> list[int]:
+        return self._starts(self.width)
+
+    @cached_property
+    def _tops(self) -> list[int]:
+        return self._starts(self.height)
 
     def _starts(self, length: int) -> list[int]:
         if length < self.side:

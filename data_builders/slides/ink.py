@@ -6,7 +6,10 @@ DAB (.27 .57 .78; Ruifrok and Johnston 2001) all take green at least nearly as m
     blue    takes red most, green less
     green   takes green least
     black   takes all alike, and much
-    red     takes green and blue alike, red hardly
+    red     takes green and blue alike and much, red hardly
+
+Blue ink over tissue has the colours of dense hematoxylin: there only the stroke's way over glass tells. Stains other than H&E and DAB with
+hematoxylin (Papanicolaou's green, trichrome's blue) have these colours themselves: turn the check off for them.
 """
 
 from __future__ import annotations
@@ -36,9 +39,12 @@ def is_ink(density: Floats) -> Mask:
     """bool [...]: whether a pixel of this optical density (float32 [..., 3]) has the colour of an ink."""
     red, green, blue = density[..., 0], density[..., 1], density[..., 2]
     most, least = density.max(axis=-1), density.min(axis=-1)
-    blue_ink = (red > 1.35 * green) & (red > blue) & (most - least > _FAINT)
+    # Ink over tissue adds its density to the tissue's: what counts is what stains alone cannot reach.
+    blue_ink = (red - 1.1 * green > 0.06) & (red > blue) & (most - least > _FAINT)
     green_ink = (green < 0.85 * red) & (green < 0.85 * blue) & (most - least > _FAINT)
-    black_ink = (least > 0.45) & (most - least < 0.25 * most)
-    red_ink = (red < 0.2 * green) & (blue > 0.75 * green) & (blue < 1.35 * green) & (most > 0.3)
+    black_ink = (least > 0.7) | ((least > 0.45) & (most - least < 0.25 * most))
+    # Bone and blood take green and blue nearly alike as well, but no stain takes that much blue and leaves the red.
+    pure_red = (blue > 0.9 * green) & (blue > 0.4) & (red < 0.25 * green)
+    red_ink = (pure_red | ((blue > 0.7) & (red < 0.35 * green))) & (blue < 1.35 * green)
     found: Mask = blue_ink | green_ink | black_ink | red_ink
     return found

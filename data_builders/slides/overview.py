@@ -93,9 +93,10 @@ def _add(
     inner = np.s_[top // step : top // step + len(rows), left // step : left // step + len(columns)]
     tall = np.add.reduceat(block.pixels, rows, axis=0, dtype=np.uint32)
     sums[inner] += np.add.reduceat(tall, columns, axis=1)
-    if block.missing is not None:
-        gone = np.logical_or.reduceat(np.logical_or.reduceat(block.missing, rows, axis=0), columns, axis=1)
-        state[inner][gone & (state[inner] == HELD)] = MISSING
+    for mask, name in ((block.missing, MISSING), (block.broken, BROKEN)):
+        if mask is not None:
+            gone = np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), columns, axis=1)
+            state[inner][gone & (state[inner] == HELD)] = name
 
 
 def _edges(start: int, length: int, step: int) -> list[int]:

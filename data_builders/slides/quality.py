@@ -37,7 +37,8 @@ class QualityConfig:
         background: share of the tile.
         pen: share of the tile.
         fold: share of the tile.
-        fold_density: mean optical density of the three colours above which a place counts as folded.
+        fold_density: mean optical density of the three colours above which a place may count as folded.
+        fold_layers: it must also be so many times as dense as the slide's tissue commonly is.
         blur: of 0 to 1.
     """
 
@@ -45,36 +46,48 @@ class QualityConfig:
     background: float = 0.7
     pen: float = 0.05
     fold: float = 0.15
-    fold_density: float = 0.65
+    fold_density: float = 0.5
+    fold_layers: float = 2.2
     blur: float = 0.5
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in REASONS}
         wrong = [f"{name} {value}" for name, value in shares.items() if not 0 <= value <= 1]
-        if wrong or self.fold_density <= 0:
-            raise ConfigError(f"quality: shares are from 0 to 1 and fold_density is above 0; got {', '.join(wrong) or self.fold_density}")
+        if wrong:
+            raise ConfigError(f"quality: shares are from 0 to 1; got {', '.join(wrong)}")
+        if self.fold_density <= 0 or self.fold_layers < 0:
+            raise ConfigError(f"quality: fold_density is above 0 and fold_layers 0 or more; got {self.fold_density} and {self.fold_layers}")
 
 
-def measure(pixels: Pixels, mpp: float, config: QualityConfig, glass: tuple[float, float, float]) -> dict[str, float]:
+@dataclass(frozen=True)
+class Look:
+    """How a slide looks: its colour (0 to 255) where there is nothing, and the mean optical density that its tissue commonly has."""
+
+    glass: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    density: float = 0.0
+
+
+def measure(pixels: Pixels, mpp: float, config: QualityConfig, look: Look) -> dict[str, float]:
     """The four measures of a tile.
 
     Args:
         pixels: uint8 [height, width, 3].
         mpp: microns per pixel.
-        config: for `fold_density`.
-        glass: colour of the slide where there is nothing.
+        config: for what counts as a fold.
+        look: of the slide.
 
     Returns:
         name -> value from 0 to 1.
     """
     coarse, step = _smaller(pixels, max(1, round(_COARSE_MPP / mpp)))
     mpp_coarse = mpp * step
-    density = optical_density(coarse, glass)
+    density = optical_density(coarse, look.glass)
     ink = is_ink(density)
     strokes = ndimage().uniform_filter(ink.astype(np.float32), 5) > 0.5
     colour = density.max(axis=-1) - density.min(axis=-1)
     stained = _between_walls((colour > _COLOURED) | ink, max(1, round(_WALLS_UM / mpp_coarse)))
-    thick = ndimage().uniform_filter(density.mean(axis=-1), max(1, round(_NUCLEI_UM / mpp_coarse))) > config.fold_density
+    folded = max(config.fold_density, config.fold_layers * look.density)
+    thick = ndimage().uniform_filter(density.mean(axis=-1), max(1, round(_NUCLEI_UM / mpp_coarse))) > folded
     return {
         "background": 1 - float(stained.mean()),
         "pen": float(strokes.mean()),

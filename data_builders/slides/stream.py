@@ -110,10 +110,10 @@ class _Waiting:
         out = np.empty((height, width, 3), np.uint8)
         for block_left, block_top, future in self.promised:
             block = future.result()
-            if block.pixels is None:
-                return self._alone()
             x, y = max(left, block_left), max(top, block_top)
             inner = np.s_[y - block_top : top + height - block_top, x - block_left : left + width - block_left]
+            if block.pixels is None or (block.broken is not None and block.broken[inner].any()):
+                return self._alone()
             if block.missing is not None and block.missing[inner].any():
                 raise missing_pixels(self.blocks.path.name, self.x, self.y)
             part = block.pixels[inner]
@@ -121,7 +121,7 @@ class _Waiting:
         return out
 
     def _alone(self) -> Pixels:
-        """A block is broken, though perhaps not where this tile lies."""
+        """OpenSlide says what is the matter with a tile whose blocks are broken."""
         pixels, missing = self.blocks.read(self.box)
         if missing is not None:
             raise missing_pixels(self.blocks.path.name, self.x, self.y)

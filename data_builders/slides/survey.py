@@ -17,10 +17,11 @@ from eosin.artefacts.files import replacing
 from eosin.data_builders.folder_files import printable
 from eosin.data_builders.slides.listing import SlideEntry, SlideList
 from eosin.data_builders.slides.overview import HELD, Overview, read_overview
+from eosin.data_builders.slides.quality import Look
 from eosin.data_builders.slides.reader import SlideReader
 from eosin.data_builders.slides.sampling import Level
 from eosin.data_builders.slides.settings import TileSlidesConfig
-from eosin.data_builders.slides.tissue import find_tissue, glass_colour
+from eosin.data_builders.slides.tissue import common_density, find_tissue, glass_colour
 from eosin.errors import ConfigError, ImageError
 from eosin.images import decode_image, encode_jpeg, encode_png
 from eosin.pipeline import Step
@@ -106,6 +107,7 @@ class Survey:
                     "levels": [[level.width, level.height, level.downsample] for level in slide.levels],
                     "overview_downsample": overview.downsample,
                     "glass": list(glass_colour(overview.pixels, overview.state == HELD)),
+                    "density": round(common_density(overview, tissue), 4),
                     "tissue_mm2": round(float(tissue.sum()) * (overview.mpp / 1000) ** 2, 3),
                     "unread_share": round(float((overview.state != HELD).mean()), 4),
                 },
@@ -170,10 +172,10 @@ class Surveyed:
         return float(self.record.extra["overview_downsample"])
 
     @property
-    def glass(self) -> tuple[float, float, float]:
-        """The colour of the slide where there is nothing."""
+    def look(self) -> Look:
+        """How the slide looks."""
         red, green, blue = self.record.extra["glass"]
-        return red, green, blue
+        return Look((red, green, blue), float(self.record.extra["density"]))
 
     def overview(self) -> npt.NDArray[np.uint8]:
         """uint8 [height, width, 3]."""

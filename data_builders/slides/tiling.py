@@ -81,7 +81,7 @@ class FindTiles:
             return (picture.error.reason if picture.error else "unreadable_region"), {}
         if not self.config.quality.measure:
             return None, {}
-        measures = measure(picture.pixels, mpp, self.config.quality, slide.glass)
+        measures = measure(picture.pixels, mpp, self.config.quality, slide.look)
         return refuse(measures, self.config.quality), {name: round(value, 3) for name, value in measures.items()}
 
 

@@ -72,6 +72,14 @@ def glass_colour(pixels: Pixels, held: Mask) -> tuple[float, float, float]:
     return found[0], found[1], found[2]
 
 
+def common_density(overview: Overview, tissue: Mask) -> float:
+    """The median over the tissue of the mean optical density of the three colours; 0 where there is none."""
+    if not tissue.any():
+        return 0.0
+    density = optical_density(overview.pixels[tissue], glass_colour(overview.pixels, overview.state == HELD))
+    return float(np.median(density.mean(axis=-1)))
+
+
 def threshold(colour: Floats) -> float:
     """Where glass ends and tissue begins: Otsu's cut, held within what stains and cameras allow.
 
@@ -95,9 +103,12 @@ def find_ink(density: Floats) -> Mask:
     coloured = is_ink(density)
     core = ndimage().uniform_filter(coloured.astype(np.float32), 5) > 0.5
     core = ndimage().binary_opening(core & coloured, _disk(1))
-    near: Mask = ndimage().binary_dilation(core, _disk(3))
-    rim: Mask = ndimage().binary_dilation(core, _disk(1))
-    return rim | (near & coloured)
+    near = ndimage().binary_dilation(core, _disk(3)) & coloured
+    # Where a stroke goes on over tissue, blue ink looks like hematoxylin, but darker than a mean over nuclei and what is between them.
+    dark = (density[..., 0] > 0.75) & (density[..., 0] > 0.8 * density[..., 1])
+    along = ndimage().binary_propagation(core | near, mask=core | near | dark)
+    rim: Mask = ndimage().binary_dilation(closed(along, 2), _disk(1))
+    return rim
 
 
 def _net(walls: Mask, reach: int) -> Mask:

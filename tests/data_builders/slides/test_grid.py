@@ -9,7 +9,7 @@ from eosin.data_builders.slides.sampling import Level, sampling_of
 from eosin.errors import ConfigError
 
 
-@given(width=st.integers(1, 5000), height=st.integers(1, 5000), side=st.integers(16, 700), overlap=st.floats(0, 0.9), shift=st.booleans())
+@given(width=st.integers(1, 700), height=st.integers(1, 700), side=st.integers(16, 300), overlap=st.floats(0, 0.8), shift=st.booleans())
 def test_tiles_lie_inside_and_drop_or_shift_decides_the_rest(width: int, height: int, side: int, overlap: float, shift: bool) -> None:
     grid = Grid.of((width, height), side, overlap, "shift" if shift else "drop")
     places = list(grid.places())

@@ -97,5 +97,5 @@ def test_the_coarsest_level_that_has_the_detail_is_read(draw: SimpleNamespace, t
 
 
 def test_no_detail_is_made_up(svs: Svs) -> None:
-    with SlideReader(svs("plain")) as slide, pytest.raises(ConfigError, match="the slide has 0.5"):
+    with SlideReader(svs("plain")) as slide, pytest.raises(ConfigError, match=r"the slide has 0\.5"):
         slide.read_region(0, 0, 64, 0.25)
