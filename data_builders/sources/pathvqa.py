@@ -171,8 +171,13 @@ def question_rows(value: Any) -> list[Row]:
     rows = []
     for name, questions in sentences.items():
         answers = labels.get(name)
-        if not isinstance(answers, list) or len(answers) != len(questions):
+        if not isinstance(questions, list) or not isinstance(answers, list) or len(answers) != len(questions):
             raise Refused("wrong_columns", f"{value['img_id']}: as many labelf as sentf are wanted for {name}")
-        best = [max(sorted(answer), key=answer.__getitem__) if isinstance(answer, Mapping) and answer else None for answer in answers]
-        rows += [Row(value["img_id"], question, answer) for question, answer in zip(questions, best, strict=True)]
+        rows += [Row(value["img_id"], question, _best(answer)) for question, answer in zip(questions, answers, strict=True)]
     return rows
+
+
+def _best(answer: Any) -> str | None:
+    """The answer with the highest score; the first in the alphabet of several."""
+    scores = {text: score for text, score in answer.items() if isinstance(score, int | float)} if isinstance(answer, Mapping) else {}
+    return max(sorted(scores), key=scores.__getitem__) if scores else None

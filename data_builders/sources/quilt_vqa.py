@@ -52,9 +52,7 @@ class QuiltVQA(Source[QuiltVQAOptions]):
                 "quiltvqa_test_w_ans.json; Parquet; questions alone in quiltvqa_test_wo_ans.jsonl",
                 "wisdomik/Quilt_VQA",
             ),
-            ExpectedFile(
-                "quilt_vqa.zip | red_circle.zip | **/*_roi_* | **/*.parquet", "the frames, packed or not", "wisdomik/Quilt_VQA"
-            ),
+            ExpectedFile("quilt_vqa.zip | red_circle.zip | **/*_roi_* | **/*.parquet", "the frames, packed or not", "wisdomik/Quilt_VQA"),
         ),
         counts={"questions": 1283, "open": 940, "closed": 343, "images": 985, "rows in Parquet": 985, "with a red ellipse": 335},
         splits="All is test, although Parquet calls it train.",
