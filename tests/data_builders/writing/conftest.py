@@ -18,6 +18,10 @@ import pytest
 
 from eosin.artefacts import Artefact, ArtefactWriter, Plan, Task
 from eosin.artefacts.writer import write_shard
+from eosin.data_builders.writing.endpoint import WriterConfig
+from eosin.data_builders.writing.journal import Journal
+from eosin.data_builders.writing.prompts import PromptFile
+from eosin.data_builders.writing.writer import Writer, Written
 from eosin.images import encode_png
 from eosin.records import Box, ImageText, LabelledImage, Record, Slide
 
@@ -34,6 +38,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "search_literature": {"query": "cribriform glands"},
 }
 Trouble = Callable[["Handler", dict[str, Any]], bool]
+PROMPT = PromptFile(
+    1,
+    "Caption {{name}}.",
+    {
+        "type": "object",
+        "properties": {"caption": {"type": "string", "minLength": 1}},
+        "required": ["caption"],
+        "additionalProperties": False,
+    },
+)
 
 
 def texts_of(body: dict[str, Any], role: str) -> list[str]:
@@ -263,5 +277,25 @@ def recipe(server: StandIn) -> Callable[..., dict[str, Any]]:
     def make(builder: str, writer: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         defaults = {"model": "stand-in", "url": server.url, "concurrency": 4, "timeout": 5.0, "tries": 3, "first_wait": 0.01}
         return {"builder": builder, "writer": {**defaults, **(writer or {})}, **more}
+
+    return make
+
+
+class Captioner(Writer):
+    """A writer of captions for names."""
+
+    def caption(self, name: str, check: Callable[[dict[str, Any]], None] | None = None) -> Written:
+        return self.write(PROMPT, {"name": name}, check=check)
+
+
+@pytest.fixture
+def writer(server: Any, tmp_path: Path) -> Callable[..., Captioner]:
+    """A writer at the stand-in, each with the same journal: `writer(tries=2)`."""
+
+    def make(**changes: Any) -> Captioner:
+        config = WriterConfig(
+            **{"model": "m", "url": server.url, "timeout": 5.0, "tries": 3, "first_wait": 0.01, "concurrency": 4, **changes}
+        )
+        return Captioner(config, Journal(tmp_path / "answers.sqlite"))
 
     return make

@@ -8,50 +8,23 @@ import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eosin.config import load
 from eosin.data_builders.writing.crew import DOWN_AFTER, work_through
-from eosin.data_builders.writing.endpoint import Budget, WriterConfig
-from eosin.data_builders.writing.journal import Journal
-from eosin.data_builders.writing.prompts import PromptFile
+from eosin.data_builders.writing.endpoint import WriterConfig
 from eosin.data_builders.writing.replies import Refused
-from eosin.data_builders.writing.writer import Stopped, Unanswered, Writer
-from eosin.errors import BackendError, BudgetSpent, ConfigError, InputError
+from eosin.data_builders.writing.writer import Stopped, Unanswered
+from eosin.errors import BackendError, ConfigError, InputError
 from eosin.records import Reject
 
-PROMPT = PromptFile(
-    1,
-    "Caption {{name}}.",
-    {
-        "type": "object",
-        "properties": {"caption": {"type": "string", "minLength": 1}},
-        "required": ["caption"],
-        "additionalProperties": False,
-    },
-)
-Make = Callable[..., Writer]
+Make = Callable[..., Any]
 
 
-@pytest.fixture
-def writer(server: Any, tmp_path: Path) -> Make:
-    """A writer at the stand-in, each with the same journal: `writer(tries=2)`."""
-
-    def make(**changes: Any) -> Writer:
-        config = WriterConfig(
-            **{"model": "m", "url": server.url, "timeout": 5.0, "tries": 3, "first_wait": 0.01, "concurrency": 4, **changes}
-        )
-        return Writer(config, Journal(tmp_path / "answers.sqlite"))
-
-    return make
-
-
-def answers_of(made: Writer) -> Callable[[str], int]:
+def answers_of(made: Any) -> Callable[[str], int]:
     """How many answers a caption of a name took."""
-    return lambda name: made.write(PROMPT, {"name": name}).answers
+    return lambda name: int(made.caption(name).answers)
 
 
 def first(count: int, trouble: Callable[[Any, dict[str, Any]], None]) -> Callable[[Any, dict[str, Any]], bool]:
@@ -126,7 +99,7 @@ PASSING = {
 def test_a_passing_failure_is_tried_again_and_answered_once(name: str, writer: Make, server: Any) -> None:
     server.troubles = [first(2, PASSING[name])]
     made = writer(timeout=0.3 if name == "a hang" else 5.0)
-    assert "caption" in made.write(PROMPT, {"name": "x"}).value
+    assert "caption" in made.caption("x").value
     assert len(server.bodies) == 3
     assert made.journal.spent(made.config.fingerprint).requests == 1
 
@@ -135,7 +108,7 @@ def test_a_passing_failure_is_tried_again_and_answered_once(name: str, writer: M
 def test_a_stream_that_breaks_off_is_tried_again(trouble: Any, writer: Make, server: Any) -> None:
     server.troubles = [first(2, trouble)]
     made = writer(stream=True)
-    assert made.write(PROMPT, {"name": "x"}).value["caption"].startswith("Crowded")
+    assert made.caption("x").value["caption"].startswith("Crowded")
     assert len(server.bodies) == 3
     assert made.journal.spent(made.config.fingerprint).tokens == 120
 
@@ -149,7 +122,7 @@ def test_retry_after_is_honoured(form: str, writer: Make, server: Any) -> None:
         handler.reply(429, b"{}", Retry_After="1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True))
 
     server.troubles = [first(1, busy)]
-    writer(first_wait=0.0).write(PROMPT, {"name": "x"})
+    writer(first_wait=0.0).caption("x")
     assert time.monotonic() - moments[0] >= 0.9
 
 
@@ -165,7 +138,7 @@ BAD_ANSWERS = {
 @pytest.mark.parametrize("reason", BAD_ANSWERS)
 def test_an_answer_that_is_no_good_goes_back_with_the_reason(reason: str, writer: Make, server: Any, kit: Any) -> None:
     server.troubles = [first(1, BAD_ANSWERS[reason])]
-    written = writer().write(PROMPT, {"name": "x"})
+    written = writer().caption("x")
     assert written.answers == 2
     assert [message["role"] for message in server.bodies[1]["messages"]] == ["user", "assistant", "user"]
     assert "was refused" in kit.texts_of(server.bodies[1], "user")[1]
@@ -175,7 +148,7 @@ def test_an_answer_that_is_no_good_goes_back_with_the_reason(reason: str, writer
 def test_after_the_last_answer_the_reason_is_the_last_one(reason: str, writer: Make, server: Any) -> None:
     server.troubles = [first(99, BAD_ANSWERS[reason])]
     with pytest.raises(Refused) as caught:
-        writer(answers=2).write(PROMPT, {"name": "x"})
+        writer(answers=2).caption("x")
     assert caught.value.reason == reason
     assert len(server.bodies) == 2
 
@@ -188,15 +161,15 @@ def test_a_check_refuses_like_the_schema(writer: Make, server: Any) -> None:
         if len(seen) == 1:
             raise Refused("dull", "Not dull, please")
 
-    assert writer().write(PROMPT, {"name": "x"}, check=check).answers == 2
+    assert writer().caption("x", check=check).answers == 2
     assert seen[0] != seen[1]
 
 
 def test_a_rerun_sends_nothing_and_gives_the_same(writer: Make, server: Any) -> None:
     server.troubles = [first(1, BAD_ANSWERS["not_json"])]
-    before = writer().write(PROMPT, {"name": "x"})
+    before = writer().caption("x")
     sent = len(server.bodies)
-    assert writer(url="http://127.0.0.1:9/v1", concurrency=1, tries=1).write(PROMPT, {"name": "x"}) == before
+    assert writer(url="http://127.0.0.1:9/v1", concurrency=1, tries=1).caption("x") == before
     assert len(server.bodies) == sent == 2
 
 
@@ -204,15 +177,15 @@ def test_a_rerun_sends_nothing_and_gives_the_same(writer: Make, server: Any) -> 
     "change", [{"model": "n"}, {"revision": "2"}, {"temperature": 0.5}, {"constrain": "json_object"}, {"fields": {"x": 1}}]
 )
 def test_what_decides_the_text_is_asked_anew(change: dict[str, Any], writer: Make, server: Any) -> None:
-    writer().write(PROMPT, {"name": "x"})
-    writer(**change).write(PROMPT, {"name": "x"})
+    writer().caption("x")
+    writer(**change).caption("x")
     assert len(server.bodies) == 2
 
 
 def test_equal_requests_at_the_same_time_are_sent_once(writer: Make, server: Any) -> None:
     server.pause = 0.1
     made = writer()
-    found = work_through(made, list(range(6)), lambda _: made.write(PROMPT, {"name": "x"}).value["caption"], str)
+    found = work_through(made, list(range(6)), lambda _: made.caption("x").value["caption"], str)
     assert len(set(map(str, found))) == 1
     assert len(server.bodies) == 1
 
@@ -220,17 +193,17 @@ def test_equal_requests_at_the_same_time_are_sent_once(writer: Make, server: Any
 def test_no_more_requests_are_under_way_than_allowed_and_results_keep_their_order(writer: Make, server: Any) -> None:
     server.pause = 0.05
     made = writer(concurrency=3)
-    found = work_through(made, list("abcdefghij"), lambda name: (name, made.write(PROMPT, {"name": name})), str)
+    found = work_through(made, list("abcdefghij"), lambda name: (name, made.caption(name)), str)
     assert [outcome[0] for outcome in found if isinstance(outcome, tuple)] == list("abcdefghij")
     assert 2 <= server.most <= 3
 
 
-def test_the_schema_is_sent_where_the_server_can_hold_to_it(writer: Make, server: Any) -> None:
-    writer(constrain="json_schema").write(PROMPT, {"name": "x"})
-    writer(constrain="json_object", fields={"top_k": 1}).write(PROMPT, {"name": "x"})
-    writer().write(PROMPT, {"name": "x"})
+def test_the_schema_is_sent_where_the_server_can_hold_to_it(writer: Make, server: Any, kit: Any) -> None:
+    writer(constrain="json_schema").caption("x")
+    writer(constrain="json_object", fields={"top_k": 1}).caption("x")
+    writer().caption("x")
     formats = [body.get("response_format") for body in server.bodies]
-    assert formats[0]["json_schema"]["schema"] == PROMPT.schema
+    assert formats[0]["json_schema"]["schema"] == kit.PROMPT.schema
     assert formats[1:] == [{"type": "json_object"}, None]
     assert server.bodies[1]["top_k"] == 1
 
@@ -277,7 +250,7 @@ def test_a_byte_now_and_then_is_a_hang_too(writer: Make, server: Any) -> None:
 
     server.troubles = [first(1, drip)]
     start = time.monotonic()
-    assert writer(timeout=0.3).write(PROMPT, {"name": "x"}).answers == 1
+    assert writer(timeout=0.3).caption("x").answers == 1
     assert time.monotonic() - start < 1.5
 
 
@@ -289,7 +262,7 @@ def test_a_run_that_is_stopped_does_not_sit_out_the_wait_between_tries(writer: M
         work_through(made, ["slow", "wrong"], answers_of(made), str)
     assert time.monotonic() - start < 5
     with pytest.raises(Stopped):
-        made.write(PROMPT, {"name": "later"})
+        made.caption("later")
 
 
 def test_a_failure_that_passes_between_the_rounds_loses_nothing(writer: Make, server: Any) -> None:
@@ -303,10 +276,10 @@ def test_a_server_that_is_down_stops_the_run_and_gives_nothing_up(count: int, wr
     server.troubles = [first(999, replying(503))]
     made, names = writer(tries=1, concurrency=2), [f"n{number}" for number in range(count)]
     with pytest.raises(BackendError, match="is the server up"):
-        work_through(made, names, lambda name: made.write(PROMPT, {"name": name}), str)
+        work_through(made, names, lambda name: made.caption(name), str)
     assert len(server.bodies) <= 2 * DOWN_AFTER
     server.troubles = []
-    assert all(not isinstance(found, Reject) for found in work_through(made, names, lambda name: made.write(PROMPT, {"name": name}), str))
+    assert all(not isinstance(found, Reject) for found in work_through(made, names, lambda name: made.caption(name), str))
 
 
 def test_a_lone_request_is_given_up_after_three_runs_so_that_it_cannot_bar_the_way(writer: Make, server: Any) -> None:
@@ -325,12 +298,12 @@ def test_a_refused_request_is_a_reject_but_not_where_all_are_refused(writer: Mak
     refuse = replying(400, b'{"error": {"message": "too many pixels"}}')
     server.troubles = [first(1, refuse)]
     with pytest.raises(InputError, match="too many pixels"):
-        writer().write(PROMPT, {"name": "a"})
-    writer().write(PROMPT, {"name": "b"})
+        writer().caption("a")
+    writer().caption("b")
     server.troubles = [naming("c", refuse)]
     for _ in range(2):
         with pytest.raises(Refused, match="too many pixels") as caught:
-            writer().write(PROMPT, {"name": "c"})
+            writer().caption("c")
         assert caught.value.reason == "refused_by_server"
     assert len(server.bodies) == 3
 
@@ -339,7 +312,7 @@ def test_a_wrong_key_ends_the_run_at_once_and_is_not_repeated(writer: Make, serv
     monkeypatch.setenv("EOSIN_TEST_KEY", "s3cret-key")
     server.troubles = [first(999, replying(401, b'{"error": {"message": "wrong key: s3cret-key"}}'))]
     with pytest.raises(ConfigError, match=r"wrong key: \(key\)"):
-        writer(api_key_env="EOSIN_TEST_KEY").write(PROMPT, {"name": "x"})
+        writer(api_key_env="EOSIN_TEST_KEY").caption("x")
     assert len(server.bodies) == 1
 
 
@@ -348,7 +321,7 @@ def test_a_key_in_the_words_of_a_failing_server_goes_no_further(writer: Make, se
     server.troubles = [first(999, replying(200, b"<p>s3cret-key</p>"))]
     made = writer(api_key_env="EOSIN_TEST_KEY", tries=2)
     with pytest.raises(Unanswered) as caught:
-        made.write(PROMPT, {"name": "x"})
+        made.caption("x")
     assert "s3cret-key" not in str(caught.value)
     assert b"s3cret-key" not in b"".join(path.read_bytes() for path in made.journal.path.parent.glob("answers*"))
 
@@ -356,7 +329,7 @@ def test_a_key_in_the_words_of_a_failing_server_goes_no_further(writer: Make, se
 def test_the_key_reaches_the_server_and_no_log(writer: Make, server: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setenv("EOSIN_TEST_KEY", "s3cret-key")
     with caplog.at_level(logging.DEBUG):
-        writer(api_key_env="EOSIN_TEST_KEY").write(PROMPT, {"name": "x"})
+        writer(api_key_env="EOSIN_TEST_KEY").caption("x")
     assert server.keys == ["Bearer s3cret-key"]
     assert "s3cret-key" not in caplog.text
 
@@ -365,53 +338,6 @@ def test_the_key_reaches_the_server_and_no_log(writer: Make, server: Any, monkey
 def test_an_address_with_a_secret_in_it_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="api_key_env"):
         WriterConfig(model="m", url=url)
-
-
-# Answers take 100 and 20 tokens and may take 512: room for a sixth would need 5 * 120 + 612 tokens.
-@pytest.mark.parametrize(
-    "budget",
-    [{"requests": 5}, {"tokens": 4 * 120 + 612}, {"money": 4 * 0.0013 + 0.00868, "prompt_price": 10.0, "completion_price": 15.0}],
-)
-def test_a_budget_is_used_up_never_passed_and_a_larger_one_resumes(budget: dict[str, float], writer: Make, server: Any) -> None:
-    names = list("abcdefghijkl")
-
-    def run(budget: dict[str, float]) -> list[Any]:
-        made = writer(budget=load_budget(budget), concurrency=3)
-        return work_through(made, names, lambda name: made.write(PROMPT, {"name": name}).value["caption"], str)
-
-    with pytest.raises(BudgetSpent, match=rf"writer\.budget\.{next(iter(budget))}"):
-        run(budget)
-    assert len(server.bodies) == 5
-    with pytest.raises(BudgetSpent):
-        run(budget)
-    assert len(server.bodies) == writer().journal.spent(writer().config.fingerprint).requests == 5
-    assert len(run({**budget, next(iter(budget)): 10**9})) == len(names)
-    assert len(server.bodies) == len(names)
-
-
-def test_a_request_longer_than_those_before_does_not_pass_the_budget_by_more_than_itself(writer: Make, server: Any) -> None:
-    server.pause = 0.05
-    made = writer(budget=load_budget({"tokens": 650}), concurrency=8)
-    with pytest.raises(BudgetSpent):
-        work_through(made, list("abcdefgh"), answers_of(made), str)
-    # Nothing was known of the first one, so it went alone.
-    assert (len(server.bodies), server.most) == (1, 1)
-
-
-def load_budget(values: dict[str, float]) -> Budget:
-    return load(Budget, values)
-
-
-def test_a_budget_of_tokens_needs_a_server_that_counts(writer: Make, server: Any) -> None:
-    server.troubles = [first(1, lambda handler, body: handler.complete('{"caption": "x"}', body, count=False))]
-    with pytest.raises(ConfigError, match="does not count tokens"):
-        writer(budget=load_budget({"tokens": 10_000})).write(PROMPT, {"name": "x"})
-
-
-@pytest.mark.parametrize("values", [{"money": 1.0}, {"requests": -1}, {"prompt_price": -1.0}])
-def test_a_budget_that_makes_no_sense_is_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ConfigError):
-        load_budget(values)
 
 
 def test_a_writer_without_a_model_says_what_to_add(writer: Make) -> None:
