@@ -48,8 +48,8 @@ class Bach(ImageTree[NoOptions]):
             "Where folder and table disagree the photograph is rejected as label_conflict.",
             "The whole slides and their thumbnails (WSI) are another task and are not read.",
         ),
-        citation="@article{aresta2019bach, title={BACH: Grand challenge on breast cancer histology images}, "
-        "author={Aresta, Guilherme and others}, journal={Medical Image Analysis}, volume={56}, pages={122--139}, year={2019}}",
+        citation="@article{aresta2019bach, title={BACH: Grand challenge on breast cancer histology images}, author={Aresta, Guilherme and "
+        "others}, journal={Medical Image Analysis}, volume={56}, pages={122--139}, year={2019}}",
     )
 
     @functools.cached_property

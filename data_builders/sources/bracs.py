@@ -32,9 +32,8 @@ class Bracs(ImageTree[NoOptions]):
         problems=(
             "The homepage offers latest_version and previous_version, which hold the same regions in other splits: previous_version is "
             "rejected where both are given.",
-            "Sizes vary from a few hundred to over ten thousand pixels a side, and a resize to 224 px loses the scale: 0.25 microns "
-            "per pixel are "
-            "recorded; regions beyond the decoder's limits are rejected by name.",
+            "Sizes vary from a few hundred to over ten thousand pixels a side, and a resize to 224 px loses the scale: 0.25 microns per "
+            "pixel are recorded; regions beyond the decoder's limits are rejected by name.",
         ),
         citation="@article{brancati2022bracs, title={BRACS: A Dataset for BReAst Carcinoma Subtyping in H&E Histology Images}, "
         "author={Brancati, Nadia and others}, journal={Database}, year={2022}}",

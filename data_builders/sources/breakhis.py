@@ -70,8 +70,8 @@ class BreakHis(ImageTree[BreakHisOptions]):
         splits="None that the release itself holds: the homepage's folds are lists of their own. Splits by group keep patients together.",
         groups="Year and number of the slide without its letter (14-22549 of 14-22549AB): slides of one number may be one patient's.",
         problems=(
-            "Patient 14-13412 lies both under ductal and under lobular carcinoma: with label=subtype one of the two is wrong. Both "
-            "are kept, in one group.",
+            "Patient 14-13412 lies both under ductal and under lobular carcinoma: with label=subtype one of the two is wrong. Both are "
+            "kept, in one group.",
             "No microns per pixel are published, only the magnification of the microscope: mpp is empty, `extra.magnification` is told.",
             "A field was photographed at four magnifications: images of one slide are no independent samples; see options.magnification.",
         ),

@@ -16,8 +16,8 @@ PAPER = (
     "doi:10.1371/journal.pmed.1002730; data: Kather, Halama, Marx 2018, doi:10.5281/zenodo.1214456"
 )
 CITATION = (
-    "@misc{kather2018nct, title={100,000 histological images of human colorectal cancer and healthy tissue}, "
-    "author={Kather, Jakob Nikolas and Halama, Niels and Marx, Alexander}, year={2018}, doi={10.5281/zenodo.1214456}}"
+    "@misc{kather2018nct, title={100,000 histological images of human colorectal cancer and healthy tissue}, author={Kather, Jakob Nikolas "
+    "and Halama, Niels and Marx, Alexander}, year={2018}, doi={10.5281/zenodo.1214456}}"
 )
 PROBLEMS = (
     "Tiles carry JPEG artefacts, colours that differ between classes and some broken dynamic ranges: a model can do well on colour alone "

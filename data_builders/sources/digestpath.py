@@ -43,13 +43,12 @@ class DigestPath(ImageTree[NoOptions]):
         problems=(
             "Masks are JPEG, so their values blur at edges: over 127 counts as lesion; they become lossless PNG of 0 and 255.",
             "A malignant region without its mask is rejected as mask_missing; a benign one needs none.",
-            "PLIP's protocol cuts 224 px crops and, by a fault in its code, splits them at random: crops of one slide are in train "
-            "and test.",
+            "PLIP's protocol cuts 224 px crops and, by a fault in its code, splits them at random: crops of one slide are in train and "
+            "test.",
             "Regions beyond the decoder's limits in pixels are rejected by name.",
         ),
         citation="@article{da2022digestpath, title={DigestPath: A benchmark dataset with challenge review for the pathological detection "
-        "and "
-        "segmentation of digestive-system}, author={Da, Qian and others}, journal={Medical Image Analysis}, volume={80}, year={2022}}",
+        "and segmentation of digestive-system}, author={Da, Qian and others}, journal={Medical Image Analysis}, volume={80}, year={2022}}",
     )
 
     def is_image(self, found: Found) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from eosin.data_builders.sources.reading.class_folders import Found, image_paths, read_found
+from eosin.data_builders.folder_files import find_files, printable
+from eosin.data_builders.sources.reading.class_folders import Found, read_found
 from eosin.data_builders.sources.source import ITEMS_A_SHARD, Item, Refused, Section, Source
 from eosin.records import SPLITS, Box, LabelledImage, Record
 
@@ -87,12 +88,15 @@ class ImageTree(Source[O_co]):
         """(split, image, what it is): what can be read first, by path; the refused ones at the end, in the last split that there is."""
         good: list[tuple[str, Found, Place | Refused]] = []
         refused: list[tuple[Found, Refused]] = []
-        for found in image_paths(self.folder, self.is_image):
+        files = find_files(self.folder)
+        for found in filter(self.is_image, map(Found, files.images)):
             try:
                 place = self.place(found)
                 good.append((place.split, found, place))
             except Refused as error:
                 refused.append((found, error))
+        linked = Refused("linked_folder", "links to folders are not followed: put the folder itself here")
+        refused += [(Found(printable(name)), linked) for name in files.linked_folders]
         refused += [
             (Found(name), Refused("image_missing", "the release's table names it; it is not in the folder")) for name in self.absent()
         ]

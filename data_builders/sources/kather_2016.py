@@ -32,11 +32,11 @@ class Kather2016(ImageTree[NoOptions]):
         groups="The slide, from the file name (CRC-Prim-HE-07); the classes are spread unevenly over few slides.",
         problems=(
             "There are very few slides (ten by the publisher's own larger images): splits by slide are coarse, random splits leak.",
-            "The larger images of 5000 x 5000 px (another zip of the homepage) have no class; where they lie beside the tiles they "
-            "are rejected.",
+            "The larger images of 5000 x 5000 px (another zip of the homepage) have no class; where they lie beside the tiles they are "
+            "rejected.",
         ),
-        citation="@article{kather2016multiclass, title={Multi-class texture analysis in colorectal cancer histology}, "
-        "author={Kather, Jakob Nikolas and others}, journal={Scientific Reports}, volume={6}, pages={27988}, year={2016}}",
+        citation="@article{kather2016multiclass, title={Multi-class texture analysis in colorectal cancer histology}, author={Kather, "
+        "Jakob Nikolas and others}, journal={Scientific Reports}, volume={6}, pages={27988}, year={2016}}",
     )
 
     def place(self, found: Found) -> Place:

@@ -71,8 +71,7 @@ class MedMnist(Source[MedMnistOptions]):
         title="MedMNIST v2 and +: PathMNIST, BloodMNIST, TissueMNIST",
         kind="labelled_images",
         paper="Yang et al., MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D biomedical image classification, Scientific "
-        "Data 10, "
-        "2023, doi:10.1038/s41597-022-01721-8",
+        "Data 10, 2023, doi:10.1038/s41597-022-01721-8",
         homepage="https://medmnist.com",
         licence="CC-BY-4.0",
         gated=False,

@@ -45,11 +45,11 @@ class Mhist(ImageTree[NoOptions]):
         problems=(
             "The label is the majority of seven pathologists; one image in six was decided by four to three. The votes are kept in "
             "`extra.votes_ssa`.",
-            "Images were scanned at 40x and made smaller by eight; benchmarks give 2.0 microns per pixel, the release itself none: "
-            "mpp is empty.",
+            "Images were scanned at 40x and made smaller by eight; benchmarks give 2.0 microns per pixel, the release itself none: mpp is "
+            "empty.",
         ),
-        citation="@inproceedings{wei2021petri, title={A Petri Dish for Histopathology Image Analysis}, "
-        "author={Wei, Jerry and others}, booktitle={Artificial Intelligence in Medicine}, year={2021}}",
+        citation="@inproceedings{wei2021petri, title={A Petri Dish for Histopathology Image Analysis}, author={Wei, Jerry and others}, "
+        "booktitle={Artificial Intelligence in Medicine}, year={2021}}",
     )
 
     def problems(self) -> list[str]:

@@ -26,8 +26,8 @@ class NctCrcHe100k(CrcTiles):
         groups="Unknown: names do not tell the patient; each tile is its own group.",
         problems=(
             *PROBLEMS,
-            "224 px at 0.5 microns per pixel, Macenko-normalised; NCT-CRC-HE-100K-NONORM holds the same tiles as they were: "
-            "give one of the two folders, not their parent, or every tile comes twice.",
+            "224 px at 0.5 microns per pixel, Macenko-normalised; NCT-CRC-HE-100K-NONORM holds the same tiles as they were: give one of "
+            "the two folders, not their parent, or every tile comes twice.",
         ),
         citation=CITATION,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -52,14 +53,12 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         counts={"images": 1144},
         splits="None official; a splits.csv in the folder decides.",
         groups="The patient, from the file name (Case-3 of Case-3-A17-7799-34542, P9 of P9-B28-...), or the group of splits.csv; "
-        "there are few patients.",
+        "Case-48-P5 makes Case-48 and P5 one patient.",
         problems=(
-            "Names in the table have blanks where the files have dashes (Case 3 A17- 7799-34542): both are compared without either. A "
-            "name that "
-            "two files have is rejected as image_ambiguous.",
+            "Names in the table have blanks where the files have dashes (Case 3 A17- 7799-34542): both are compared without either. A name "
+            "that two files have is rejected as image_ambiguous.",
             "Tiles called `viable: non-viable`: Quilt's protocol drops them, PathGen's counts them as viable, so their figures do not "
-            "compare. "
-            "options.mixed chooses; the default rejects them.",
+            "compare. options.mixed chooses; the default rejects them.",
             "Table and folders spell classes in several cases (Non-tumor, viable); they are made one.",
             "Very few patients: splits by patient are coarse.",
         ),
@@ -101,10 +100,17 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
 
     def place(self, found: Found) -> Place:
         label = self._label(self._class(found))
-        patient = matched(r"(?i)^(Case[- ]?\d+|P\d+)", found.stem, "the patient (Case-3-..., P9-...)").group(1)
+        told = matched(r"(?i)^(Case[- ]?\d+|P\d+)(?!\d)", found.stem, "the patient (Case-3-..., P9-...)").group(1)
+        patient = self._aliases.get(told.upper(), told)
         block = matched(r"(?i)^(.*?)[- ]+\d+[- ]+\d+$", found.stem, "block and place (...-A17-7799-34542)").group(1)
         group, split = self._splits.get(found.path, (patient, "none"))
         return Place(label, group, split, slide=block, extra={"patient": patient})
+
+    @functools.cached_property
+    def _aliases(self) -> Mapping[str, str]:
+        """Case-48-P5-... says that Case-48 and P5 are one patient: P5 -> Case-48."""
+        names = (re.match(r"(?i)^(Case[- ]?\d+)[- ]+(P\d+)[- ]", path.stem) for path in self.folder.rglob("*"))
+        return {match.group(2).upper(): match.group(1) for match in names if match}
 
     def absent(self) -> Iterable[str]:
         return (name for key, (name, _) in self._table.items() if key not in self._named)

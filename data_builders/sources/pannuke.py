@@ -70,8 +70,7 @@ class PanNuke(Source[PanNukeOptions]):
         title="PanNuke nuclei of 19 tissues",
         kind="labelled_images",
         paper="Gamper et al., PanNuke: an open pan-cancer histology dataset for nuclei instance segmentation and classification, ECDP "
-        "2019; "
-        "and PanNuke Dataset Extension, Insights and Baselines, 2020, arXiv:2003.10778",
+        "2019; and PanNuke Dataset Extension, Insights and Baselines, 2020, arXiv:2003.10778",
         homepage="https://warwick.ac.uk/fac/cross_fac/tia/data/pannuke",
         licence="CC-BY-NC-SA-4.0",
         gated=False,
@@ -90,8 +89,8 @@ class PanNuke(Source[PanNukeOptions]):
             "Part of it comes from TCGA: encoders trained on TCGA have seen it.",
             "40x is told (resampled to 0.25 microns per pixel).",
         ),
-        citation="@article{gamper2020pannuke, title={PanNuke Dataset Extension, Insights and Baselines}, "
-        "author={Gamper, Jevgenij and others}, journal={arXiv:2003.10778}, year={2020}}",
+        citation="@article{gamper2020pannuke, title={PanNuke Dataset Extension, Insights and Baselines}, author={Gamper, Jevgenij and "
+        "others}, journal={arXiv:2003.10778}, year={2020}}",
     )
 
     @functools.cached_property

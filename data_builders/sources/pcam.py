@@ -39,8 +39,8 @@ class PCam(Source[PCamOptions]):
         name="pcam",
         title="PatchCamelyon (PCam)",
         kind="labelled_images",
-        paper="Veeling et al., Rotation Equivariant CNNs for Digital Pathology, MICCAI 2018, arXiv:1806.03962; from Camelyon16, "
-        "Ehteshami Bejnordi et al., JAMA 2017",
+        paper="Veeling et al., Rotation Equivariant CNNs for Digital Pathology, MICCAI 2018, arXiv:1806.03962; from Camelyon16, Ehteshami "
+        "Bejnordi et al., JAMA 2017",
         homepage="https://github.com/basveeling/pcam",
         licence="CC0-1.0",
         gated=False,
@@ -58,13 +58,12 @@ class PCam(Source[PCamOptions]):
             "A patch is `tumor` when its central 32 x 32 px hold tumour: what lies around does not count.",
             "Patches are 1 micron per pixel (10x), 96 microns a side: enlarged to 224 px they are blurred.",
             "The columns of *_meta.csv are read by name: tumor_patch is not the label, center_tumor_patch is. Where it contradicts the "
-            "label "
-            "file the patch is rejected as label_conflict.",
+            "label file the patch is rejected as label_conflict.",
             "Duplicate patches are in the training set, as its authors say.",
             ".h5.gz files are unpacked once, into options.unpack: an h5 file cannot be read from any place in a packed stream.",
         ),
-        citation="@inproceedings{veeling2018rotation, title={Rotation Equivariant CNNs for Digital Pathology}, "
-        "author={Veeling, Bastiaan S. and others}, booktitle={MICCAI}, year={2018}}",
+        citation="@inproceedings{veeling2018rotation, title={Rotation Equivariant CNNs for Digital Pathology}, author={Veeling, Bastiaan "
+        "S. and others}, booktitle={MICCAI}, year={2018}}",
     )
 
     def _find(self, split: str, part: str) -> Path | None:

@@ -38,8 +38,8 @@ class RenalCell(ImageTree[NoOptions]):
         splits="None official is known; folders called train, val or test count.",
         groups="The TCGA patient where the file name holds a barcode (TCGA-XX-XXXX); else each tile is its own group.",
         problems=(
-            "Test sets made of it count 36,687 tiles of five classes (blood, cancer, normal, other, stroma); tiles of other folders "
-            "are rejected.",
+            "Test sets made of it count 36,687 tiles of five classes (blood, cancer, normal, other, stroma); tiles of other folders are "
+            "rejected.",
             "The tiles come from TCGA: encoders and captions that were trained on TCGA have seen these patients. Audit by barcode.",
             "No microns per pixel are told here: mpp is empty.",
         ),

@@ -42,8 +42,7 @@ class SicapV2(ImageTree[SicapV2Options]):
         title="SICAPv2 prostate whole slide patches with Gleason grades",
         kind="labelled_images",
         paper="Silva-Rodriguez et al., Going deeper through the Gleason scoring scale, Computer Methods and Programs in Biomedicine 195, "
-        "2020, "
-        "doi:10.1016/j.cmpb.2020.105637; data: doi:10.17632/9xxm58dvs3",
+        "2020, doi:10.1016/j.cmpb.2020.105637; data: doi:10.17632/9xxm58dvs3",
         homepage="https://data.mendeley.com/datasets/9xxm58dvs3",
         licence="unclear: see the homepage",
         gated=False,
@@ -72,9 +71,8 @@ class SicapV2(ImageTree[SicapV2Options]):
             "Images that no partition names are rejected as not_in_partition.",
         ),
         citation="@article{silva2020going, title={Going deeper through the Gleason scoring scale: An automatic end-to-end system for "
-        "histology "
-        "prostate grading and cribriform pattern detection}, author={Silva-Rodr{\\'i}guez, Julio and others}, "
-        "journal={Computer Methods and Programs in Biomedicine}, volume={195}, year={2020}}",
+        "histology prostate grading and cribriform pattern detection}, author={Silva-Rodr{\\'i}guez, Julio and others}, journal={Computer "
+        "Methods and Programs in Biomedicine}, volume={195}, year={2020}}",
     )
 
     def _sheet(self, place: str) -> Path:

@@ -72,9 +72,8 @@ class SkinCancer(ImageTree[SkinCancerOptions]):
             "Quilt's names call the melanoma class `melanoma in-situ`; the release says melanoma.",
             "395 px stand for about 100 microns; no exact resolution is published: mpp is empty.",
         ),
-        citation="@article{kriegsmann2022skin, title={Deep Learning for the Detection of Anatomical Tissue Structures and Neoplasms of "
-        "the Skin "
-        "on Scanned Histopathological Tissue Sections}, author={Kriegsmann, Katharina and others}, journal={Frontiers in Oncology}, "
+        citation="@article{kriegsmann2022skin, title={Deep Learning for the Detection of Anatomical Tissue Structures and Neoplasms of the "
+        "Skin on Scanned Histopathological Tissue Sections}, author={Kriegsmann, Katharina and others}, journal={Frontiers in Oncology}, "
         "volume={12}, year={2022}}",
     )
 

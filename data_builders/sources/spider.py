@@ -58,16 +58,15 @@ class Spider(Source[SpiderOptions]):
         splits="Official, by slide: train and test.",
         groups=f"The slide. {WHY_PATIENT_UNKNOWN}",
         problems=(
-            "The 24 context patches of a field of 1120 x 1120 px are images of their own and far outnumber the labelled ones; they "
-            "are not read, "
-            "their names stay in `extra.context`.",
+            "The 24 context patches of a field of 1120 x 1120 px are images of their own and far outnumber the labelled ones; they are not "
+            "read, their names stay in `extra.context`.",
             "Context patches overlap between neighbours of one slide: splits by anything but the slide leak.",
             "20x is told, no microns per pixel: mpp is empty.",
+            "Classes are taken as they are spelt; the publisher's own list writes `Mercel cell carcinoma` for Merkel cell carcinoma.",
             "The parts spider-ORGAN.tar.aa, .ab ... are pieces of one archive: join and unpack them first.",
         ),
         citation="@article{nechaev2025spider, title={SPIDER: A Comprehensive Multi-Organ Supervised Pathology Dataset and Baseline "
-        "Models}, "
-        "author={Nechaev, Dmitry and Pchelnikov, Alexey and Ivanova, Ekaterina}, journal={arXiv:2503.02876}, year={2025}}",
+        "Models}, author={Nechaev, Dmitry and Pchelnikov, Alexey and Ivanova, Ekaterina}, journal={arXiv:2503.02876}, year={2025}}",
     )
 
     def problems(self) -> list[str]:

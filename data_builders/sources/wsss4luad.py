@@ -31,8 +31,7 @@ class Wsss4Luad(ImageTree[NoOptions]):
         problems=(
             "The list in the name is [tumor, stroma, normal], with blanks or commas between, and sizes vary.",
             "Benchmarks score different parts: 4,693 patches of one label (normal 1,832, stroma 1,680, tumor 1,181), or all 10,091 as "
-            "tumor "
-            "or not. `label` is set where exactly one applies; `labels` always.",
+            "tumor or not. `label` is set where exactly one applies; `labels` always.",
             "Part of it comes from TCGA: encoders trained on TCGA have seen it.",
             "Scanned at 10x; no microns per pixel are published: mpp is empty.",
         ),

@@ -101,7 +101,8 @@ class H5Array:
             except OSError as error:
                 raise Refused("corrupt", f"{self.path.name}: item {number}: {error}") from error
             self._start = start
-        return self._block[number - self._start]
+        item: Array = self._block[number - self._start]
+        return item
 
 
 def unpacked(path: Path, folder: str = "") -> Path:

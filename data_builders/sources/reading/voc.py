@@ -91,7 +91,7 @@ def split_lists(folder: Path) -> dict[str, set[str]]:
     Raises:
         InputError: a list is not readable as text.
     """
-    lists = {}
+    lists: dict[str, set[str]] = {}
     for split in ("train", "val", "test"):
         for path in sorted(folder.glob(f"**/ImageSets/Main/{split}.txt")):
             try:

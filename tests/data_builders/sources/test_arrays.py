@@ -1,6 +1,7 @@
 """Arrays are read a slice at a time, whatever their size, and no pickle is opened."""
 
 import gzip
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -112,3 +113,18 @@ def test_floats_become_bytes_or_are_refused(value: float, shape: tuple[int, ...]
 def test_other_shapes_are_refused(make: Callable[[], np.ndarray]) -> None:
     with pytest.raises(Refused, match="height, width, 3"):
         as_rgb(make())
+
+
+def test_a_large_array_is_never_held(tmp_path: Path) -> None:
+    large = np.zeros((6000, 64, 64, 3), np.uint8)
+    np.savez_compressed(tmp_path / "x.npz", images=large)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", data=large, chunks=(32, 64, 64, 3), compression="gzip")
+    for array in (NpzArray(tmp_path / "x.npz", "images"), H5Array(tmp_path / "x.h5", "x")):
+        tracemalloc.start()
+        for number in range(0, 6000, 500):
+            array[number]
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # Two blocks while one takes the other's place; the array itself has 70 MB.
+        assert held < 36 << 20

@@ -150,3 +150,10 @@ def test_bach_compares_folder_and_headerless_table(tiles: Tiles, read_source) ->
     assert {(record.label, record.mpp) for record in built.records} == {("Benign", 0.42), ("InSitu", 0.42)}
     assert sorted(built.rejects.values()) == ["label_conflict", "no_class_folder"]
     assert "patient" in built.artefact.plan.facts["groups_unknown"]
+
+
+def test_a_linked_folder_is_named_and_not_followed(tiles: Tiles, tmp_path: Path, read_source) -> None:
+    folder = tiles("MUS/MUS-AAAA.tif")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "TUM").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert read_source("nct_crc_he_100k", folder).rejects == {"TUM": "linked_folder"}

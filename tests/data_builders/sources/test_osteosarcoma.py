@@ -18,6 +18,7 @@ def release(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
         "Training-Set-2/set3/P9-B28-22141-15533.jpg",
         "Training-Set-2/set3/P9-B28-22141-1.jpg",
         "Training-Set-2/set3/Case-4-A1-5-6.jpg",
+        "Training-Set-2/set4/P5-C21-1-2.jpg",
     )
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +29,8 @@ def release(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
         "Case-48 -P5-C20-44108-28521,viable,0.5",
         "P9-B28-22141-15533,viable: non-viable,0.1",
         "Case-4-A1-5-6,Fat,0.1",
+        "P5-C21-1-2,Non-Viable-Tumor,0.1",
+        "P5-C21-9-9,Viable,0.1",
     ]
     (root / "ML_Features_1144.csv").write_text("\ufeff" + "\r\n".join(rows) + "\r\n", newline="")
     return root
@@ -38,8 +41,9 @@ def test_table_and_files_meet_whatever_the_blanks(release: Path, read_source) ->
     assert {(record.label, record.group, record.slide) for record in built.records} == {
         ("Non-Tumor", "Case-3", "Case-3-A17"),
         ("Viable", "Case-48", "Case-48-P5-C20"),
+        ("Non-Viable-Tumor", "Case-48", "P5-C21"),
     }
-    assert sorted(built.rejects.values()) == ["mixed_class", "not_in_table", "unknown_class"]
+    assert sorted(built.rejects.values()) == ["image_missing", "mixed_class", "not_in_table", "unknown_class"]
 
 
 def test_mixed_tiles_are_what_the_options_say(release: Path, read_source) -> None:
