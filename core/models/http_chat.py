@@ -150,7 +150,7 @@ class HttpChat:
         """
         body = self._body(chat, sampling) | _STREAM
         with self._reading(self._persist(lambda: self._attempt(body))) as response:
-            yield from _deltas(_events(response))
+            yield from _deltas(_events(response, self._spec.timeout))
 
     def score(self, chat: Chat, options: Sequence[str]) -> list[float]:
         """Not offered by the Chat Completions API.
@@ -174,7 +174,11 @@ class HttpChat:
         response = self._attempt(body)
         try:
             with self._reading(response):
-                return _collected(_deltas(_events(response))) if self._streamed else _reply_of(json_event(response.text), sampling)
+                return (
+                    _collected(_deltas(_events(response, self._spec.timeout)))
+                    if self._streamed
+                    else _reply_of(json_event(response.text), sampling)
+                )
         except BackendError as error:
             raise _Again(str(error)) from error
 
@@ -317,14 +321,17 @@ def _only_choice(value: dict[str, Any]) -> tuple[dict[str, Any], Usage | None]:
     return choices[0], usage_of(value.get("usage"))
 
 
-def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """The objects of a server-sent event stream, up to [DONE] or its end."""
-    parser = SseParser()
+def _events(response: httpx.Response, patience: float) -> Iterator[dict[str, Any]]:
+    """The objects of a server-sent event stream, up to [DONE] or its end; comments alone keep nobody waiting for longer than `patience`."""
+    parser, heard = SseParser(), time.monotonic()
     for chunk in response.iter_bytes():
         for data in parser.feed(chunk):
             if data == DONE:
                 return
             yield json_event(data)
+            heard = time.monotonic()
+        if time.monotonic() - heard > patience:
+            raise BackendError(f"the server sent nothing but comments for {patience:g} s")
 
 
 def _deltas(events: Iterator[dict[str, Any]]) -> Iterator[Delta]:

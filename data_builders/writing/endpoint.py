@@ -12,6 +12,7 @@ from eosin.errors import ConfigError
 from eosin.models.protocols import Sampling, fingerprint_of
 
 _FORBIDDEN_FIELDS = ("model", "messages", "stream", "n")
+_SECRET_FIELDS = frozenset({"api_key", "apikey", "authorization", "password", "secret"})
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,9 @@ class WriterConfig:
         wrong = [name for name in _FORBIDDEN_FIELDS if name in self.fields]
         if wrong:
             raise ConfigError(f"writer.fields names {', '.join(wrong)}, which the writer fills itself")
+        secret = sorted(name for name in self.fields if name.casefold().replace("-", "_") in _SECRET_FIELDS)
+        if secret:
+            raise ConfigError(f"writer.fields names {', '.join(secret)}, which would stand in the plan; a key comes by writer.api_key_env")
 
     @property
     def fingerprint(self) -> str:

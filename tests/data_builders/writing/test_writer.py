@@ -254,6 +254,19 @@ def test_a_byte_now_and_then_is_a_hang_too(writer: Make, server: Any) -> None:
     assert time.monotonic() - start < 1.5
 
 
+def test_a_stream_of_comments_is_a_hang_too(writer: Make, server: Any) -> None:
+    def murmur(handler: Any, body: dict[str, Any]) -> None:
+        handler.events()
+        for _ in range(40):
+            handler.wfile.write(b": still here\n\n")
+            time.sleep(0.05)
+
+    server.troubles = [first(1, murmur)]
+    start = time.monotonic()
+    assert writer(timeout=0.3, stream=True).caption("x").answers == 1
+    assert time.monotonic() - start < 1.5
+
+
 def test_a_run_that_is_stopped_does_not_sit_out_the_wait_between_tries(writer: Make, server: Any) -> None:
     server.troubles = [naming("slow", replying(503, b"{}", Retry_After="300")), naming("wrong", replying(401))]
     made = writer()
@@ -338,6 +351,12 @@ def test_the_key_reaches_the_server_and_no_log(writer: Make, server: Any, monkey
 def test_an_address_with_a_secret_in_it_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="api_key_env"):
         WriterConfig(model="m", url=url)
+
+
+@pytest.mark.parametrize("name", ["api_key", "Authorization", "api-key"])
+def test_a_key_among_the_fields_is_refused_for_it_would_stand_in_the_plan(name: str) -> None:
+    with pytest.raises(ConfigError, match="api_key_env"):
+        WriterConfig(model="m", fields={name: "s3cret"})
 
 
 def test_a_writer_without_a_model_says_what_to_add(writer: Make) -> None:
