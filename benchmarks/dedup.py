@@ -310,7 +310,8 @@ def main() -> None:
     ]
     print_table(("method, tiles", *TRANSFORMS, "recall", "precision"), rows)
     print(
-        f"a million hashes at {RADIUS} bits in {large['seconds']} s and {large['memory_mb']} MB; of the planted {large['recall']:.4f} found, precision {large['precision']:.4f}"
+        f"a million hashes within {RADIUS} bits: {large['seconds']} s, {large['memory_mb']} MB; "
+        f"of the planted {large['recall']:.4f} found, precision {large['precision']:.4f}"
     )
     figures = {
         "recall": min(one.recall for one in scores.values()),

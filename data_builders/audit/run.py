@@ -130,7 +130,7 @@ class Audit:
         return [*flaws, *large], {"classes": classes, "shift": shifted}
 
     def _note(self, prints: Prints, leaks: list[Leak], flaws: list[Flaw], facts: dict[str, Any]) -> None:
-        found = Counter(item.finding for item in (*leaks, *flaws))
+        found = Counter([*(leak.finding for leak in leaks), *(flaw.finding for flaw in flaws)])
         leaking = {(int(prints.data[leak.row]), prints.records[leak.row]) for leak in leaks}
         known = {(int(prints.data[leak.other]), prints.records[leak.other]) for leak in leaks}
         records = Counter(prints.data[prints.place <= 0].tolist())

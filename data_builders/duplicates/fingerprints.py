@@ -68,8 +68,8 @@ def text_of(record: Source) -> str:
 def fingerprints_of(record: Source) -> Iterator[Fingerprint]:
     """One for each image of a record, or one without any."""
     text = text_of(record)
-    said = {"text": text[:_SHOWN_LETTERS], "words": sketch(text)}
-    common = {name: getattr(record, name) for name in ("source", "licence", "group", "split", "slide", "mpp")}
+    said: dict[str, Any] = {"text": text[:_SHOWN_LETTERS], "words": sketch(text)}
+    common: dict[str, Any] = {name: getattr(record, name) for name in ("source", "licence", "group", "split", "slide", "mpp")}
     common |= {"record": record.id, "label": getattr(record, "label", None)}
     images = images_of(record)
     if not images:

@@ -39,7 +39,7 @@ _WHOLE, _INNER = WINDOWS[0], WINDOWS[-1]
 RADIUS = 64
 # A picture whose grey values have a smaller standard deviation shows nothing that a hash could hold: all blank tiles would be one cluster.
 BLANK_BELOW = 2.5
-_HIGHEST = 6.0
+_HIGHEST = 8.0
 
 Bits = NDArray[np.uint64]
 

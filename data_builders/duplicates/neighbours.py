@@ -19,8 +19,8 @@ from eosin.numerics import Floats
 if TYPE_CHECKING:
     from types import ModuleType
 
-# Cosine of spectra: copies cropped by 5 % reach 0.87 and more, of unrelated tiles one pair in a thousand does (docs/audit.md).
-CANDIDATE_COSINE = 0.85
+# Cosine of spectra: copies cropped by 5 % reach 0.86 and more, one unrelated pair of tiles in a thousand 0.77 to 0.85 (docs/audit.md).
+CANDIDATE_COSINE = 0.82
 # So many vectors or fewer are compared each with each; more go through inverted lists.
 COMPARED_WHOLLY = 20_000
 _QUERIES = 16_384
@@ -96,7 +96,7 @@ def hash_pairs(signs: Bits, spectra: NDArray[np.floating[Any]], radius: int = RA
         return Pairs(one[near], other[near], distance[near].astype(np.float32))
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        near_by = neighbours(lambda rows: np.asarray(spectra[places[rows]], np.float32), len(places), CANDIDATE_COSINE, most=24)
+        near_by = neighbours(lambda rows: np.asarray(spectra[places[rows]], np.float32), len(places), CANDIDATE_COSINE, most=16)
         for left, right, _ in near_by:
             blocks = _blocks(len(left), _PAIRS_AT_ONCE)
             found.append(joined(list(pool.map(confirm, [(left[low:high], right[low:high]) for low, high in blocks]))))
@@ -184,7 +184,7 @@ def import_faiss() -> ModuleType:
         import faiss
     except ImportError as error:
         raise MissingDependency("faiss-cpu", "data") from error
-    return faiss  # type: ignore[no-any-return]
+    return faiss
 
 
 def embedding_pairs(vectors: Floats, likeness: float, most: int = 5) -> Pairs:

@@ -122,11 +122,11 @@ def of_rows(prints: Prints, rows: NDArray[np.int64]) -> Prints:
     """Only these rows, in their order, which must be ascending; `rows` of the result are numbered anew."""
     chosen = rows.tolist()
     hashed, told = np.isin(prints.hashed, rows), np.isin(prints.told, rows)
-    lists = {
+    lists: dict[str, Any] = {
         name: [getattr(prints, name)[row] for row in chosen]
         for name in ("ids", "records", "sources", "groups", "slides", "splits", "labels")
     }
-    arrays = {name: getattr(prints, name)[rows] for name in ("data", "place", "size", "digests", "colour", "origin")}
+    arrays: dict[str, Any] = {name: getattr(prints, name)[rows] for name in ("data", "place", "size", "digests", "colour", "origin")}
     return replace(
         prints,
         **lists,
