@@ -1,8 +1,8 @@
 """`balance`: a sample of a data set in which rare looks are as frequent as common ones, by clusters of its embeddings.
 
-Two artefacts: `clusters` holds the centroids as embeddings, and in `files/assignment.parquet` each record with its cluster, its cosine to the
-centroid and whether it was drawn; the other holds the drawn records. A centroid is learned from a sample of the vectors; all vectors are read a
-block at a time. What grows with the data set is about 30 bytes a record.
+Two artefacts: `clusters` holds the centroids as embeddings, and in `files/assignment.parquet` each record with its cluster, its cosine
+to the centroid and whether it was drawn; the other holds the drawn records. Centroids are learned from a sample of the vectors; all
+vectors are read a block at a time. What grows with the data set is about 40 bytes a record.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Hierarchical k-means and balanced quotas over its tree (Vo et al. 2024, "Automatic data curation for self-supervised learning", 3.2 and 3.3).
+"""Hierarchical k-means and balanced quotas over its tree.
 
-k-means puts many centroids where data are dense. k-means of those centroids, and again, comes nearer and nearer to an even spread over the
-space; a sample that gives each cluster of the top level the same share, then each of its children, and so on, holds rare looks as often as common ones.
-The paper's resampling between levels is left out.
+Follows Vo et al. 2024, "Automatic data curation for self-supervised learning", 3.2 and 3.3. k-means puts many centroids where data are
+dense; k-means of those centroids, and again, comes nearer and nearer to an even spread over the space. A sample that takes as much from
+each cluster of the top level, as much from each of its children, and so on, holds rare looks as often as common ones. The paper's
+resampling between levels is left out.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _kmeans(points: Floats, count: int, iterations: int, seed: int) -> Floats:
         points.shape[1], count, niter=iterations, seed=seed, spherical=True, min_points_per_centroid=1, max_points_per_centroid=every
     )
     model.train(np.ascontiguousarray(points), init_centroids=spread(points, count, seed))
-    return unit_rows(model.centroids)
+    return unit_rows(np.asarray(model.centroids, dtype=np.float32))
 
 
 def spread(points: Floats, count: int, seed: int) -> Floats:

@@ -1,7 +1,8 @@
 """Splits by group: a patient, slide or file is in one split only.
 
-`split_groups` cuts each class at its shares: exact, for all groups are known, and new ones move those near a cut. `hashed_split` asks a hash of
-the group alone: stable whatever is added, the same for every data set that holds the group, and each class at its shares but for chance.
+`split_groups` cuts each class at its shares: exact, for all groups are known, and new ones move those near a cut. `hashed_split` asks
+a hash of the group alone: stable whatever is added, the same for every data set that holds the group, and each class at its shares but
+for chance.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ def hashed_fold(group: str, folds: int, seed: int) -> int:
     return stable_number(seed, "fold", group) % folds
 
 
-def split_groups(
-    members: Iterable[tuple[str, str]], shares: Shares, seed: int, settled: Mapping[str, str] | None = None
-) -> dict[str, str]:
+def split_groups(members: Iterable[tuple[str, str]], shares: Shares, seed: int, settled: Mapping[str, str] | None = None) -> dict[str, str]:
     """A split for every group.
 
     A group belongs to the class it has most images of. Within each class, groups are ordered by a hash of seed and name and cut

@@ -1,8 +1,8 @@
 """`split`: the same records in new splits, by group, for every kind of data.
 
-With `draw: hash` a group's split is a function of the seed and its name alone: records that are added later move no group, and images, captions
-and conversations of one patient land in the same split although they are split apart from one another. Classes reach their shares but for
-chance. With `draw: quota` each class is cut at its shares; `earlier` keeps what was split before.
+With `draw: hash` a group's split is a function of the seed and its name alone: records that are added later move no group, and images,
+captions and conversations of one patient land in the same split although they are split apart from one another. Classes reach their
+shares but for chance. With `draw: quota` each class is cut at its shares; `earlier` keeps what was split before.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ class SplitConfig:
         seed: of the hash.
         draw: `hash`: by the group's name alone; `quota`: each class at its shares.
         by: the classes: `auto` (label, organ or task, as the kind has it), a column, `extra.KEY`, or empty for none.
-        keep: splits of the input that stay as they are, such as an official test split; with `quota` they count for the shares, with `hash` the
-            other groups are drawn for the other splits.
+        keep: splits of the input that stay as they are, such as an official test split; with `quota` they count for the shares, with
+            `hash` the other groups are drawn for the other splits.
         folds: so many artefacts, in each another fold of the groups outside test as val; 0 for none.
-        unknown_groups: what happens where the publisher tells no groups, so that one patient may be in several splits: `refuse`, or `accept`.
+        unknown_groups: what happens where the publisher tells no groups, so that one patient may be in several splits: `refuse`, or
+            `accept`.
     """
 
     builder: Literal["split"] = "split"
@@ -145,7 +146,9 @@ def _settled(artefact: Artefact, splits: tuple[str, ...]) -> dict[str, str]:
         for row in read_rows(artefact, split, 0, count, ["group"]):
             first = found.setdefault(row["group"], split)
             if first != split:
-                raise InputError(f"{artefact.path}: group {row['group']} is in {first} and in {split}; only one of the two can stay as it is")
+                raise InputError(
+                    f"{artefact.path}: group {row['group']} is in {first} and in {split}; only one of the two can stay as it is"
+                )
     return found
 
 

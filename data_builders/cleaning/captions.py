@@ -60,10 +60,12 @@ class CaptionRules:
 
     def _language(self) -> LanguageRule | None:
         found = self.language
-        return found and LanguageRule(load_word_lists(found.words), found.allowed, found.min_characters, found.other_script)
+        if found is None:
+            return None
+        return LanguageRule(load_word_lists(found.words), found.allowed, found.min_characters, found.other_script)
 
     def _modality(self) -> ModalityRule | None:
-        return self.modality and ModalityRule(load_word_lists(self.modality.words), self.modality.lead)
+        return None if self.modality is None else ModalityRule(load_word_lists(self.modality.words), self.modality.lead)
 
     def settings(self) -> dict[str, Any]:
         """What goes into the plan: thresholds, and the word lists themselves."""

@@ -1,7 +1,7 @@
 """`clean`: the same records with their texts cleaned; what no rule lets through becomes a reject with the rule's name.
 
-What was changed is counted in `extra["cleaned"]`; the sentences that a report lost are in `extra["dropped"]`. Texts that hold patient data are
-never written anywhere, neither into rejects nor into `extra`.
+What was changed is counted in `extra["cleaned"]`; the sentences that a report lost are in `extra["dropped"]`. Texts that are dropped for
+patient data are written nowhere, neither into rejects nor into `extra`.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class CleanConfig:
         splits: of it; empty for all.
         rules: for captions; for conversations `encoding`, `links`, `patient_data` and `language` go over every turn, the others over the
             answers of the tasks caption and report.
-        panels: captions of compound figures: `keep` them whole; `take` the part of the panel that `extra[panel_key]` names, and reject those
-            that have several parts and name none; `reject` all that have several parts.
+        panels: captions of compound figures: `keep` them whole; `take` the part of the panel that `extra[panel_key]` names, and reject
+            those that have several parts and name none; `reject` all that have several parts.
         panel_key: of `extra`.
         report: for slides.
     """
@@ -88,7 +88,11 @@ def clean_steps(config: CleanConfig, out: Path) -> Generator[Step, Artefact, Non
     if data.kind == "slides":
         words = load_report_words(config.report.headings, config.report.sentences)
         cleaner: Cleaner = CleanReport(config.report.chain(), words)
-        settings["report"] = {**settings_of(config.report), "headings": settings_of(words.headings), "sentences": settings_of(words.sentences)}
+        settings["report"] = {
+            **settings_of(config.report),
+            "headings": settings_of(words.headings),
+            "sentences": settings_of(words.sentences),
+        }
     else:
         settings["rules"] = config.rules.settings()
         if data.kind == "image_text":

@@ -7,6 +7,7 @@ text; a caption that does not hold to that is not split by guessing: the answer 
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -129,7 +130,7 @@ def _expand(written: str) -> tuple[str, ...]:
     """ "A-C" is A, B, C; empty where letters do not follow one another."""
     opened = _RANGE.sub(lambda found: _between(found.group(1).upper(), found.group(2).upper()), written)
     labels = tuple(letter.upper() for letter in _SINGLE.findall(re.sub(r"\b(?:and|to)\b", " ", opened, flags=re.IGNORECASE)))
-    steps = [ord(after) - ord(before) for before, after in zip(labels, labels[1:], strict=False)]
+    steps = [ord(after) - ord(before) for before, after in itertools.pairwise(labels)]
     return labels if all(step == 1 for step in steps) else ()
 
 

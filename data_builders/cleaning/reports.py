@@ -72,7 +72,8 @@ def visible_report(report: str, words: ReportWords) -> VisibleReport:
         for section in split_sections(report, words.headings):
             sentences = list(_section_pieces(section.name, section.body, words))
             lines.append(_lines(sentences))
-            dropped += [ReportPiece(piece.text.strip(), piece.reason) for piece in itertools.chain(*sentences) if piece.reason and piece.text.strip()]
+            pieces = itertools.chain(*sentences)
+            dropped += [ReportPiece(piece.text.strip(), piece.reason) for piece in pieces if piece.reason and piece.text.strip()]
         report = "\n".join(line for line in lines if line)
     return VisibleReport(report, tuple(dropped))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-_ABBREVIATIONS = frozenset(
-    # English, Latin, titles, then Dutch.
-    """e.g i.e cf vs viz approx ca c et.al al fig figs ref refs resp incl excl max min mag orig dept st inc spp sp
-    dr drs prof mr mrs ms phd md m.d ph.d ir
-    bijv bv m.b.v n.a.v i.v.m o.a o.a.m d.w.z m.n resp t.i t.o.v t.a.v m.i a.d.h.v z.o.z jl enz incl dhr mevr mw re li bdz o.b.v i.o.m
-    jan feb mrt apr jun jul aug sep sept okt oct nov dec""".split()
+# English and Latin, titles, Dutch, months.
+_ABBREVIATIONS = re.compile(
+    r"e\.g|i\.e|cf|vs|viz|approx|ca?|et\.al|al|figs?|refs?|resp|incl|excl|max|min|mag|orig|dept|st|inc|spp?"
+    r"|drs?|prof|mrs?|ms|phd|md|m\.d|ph\.d|ir|dhr|mevr|mw"
+    r"|bijv|bv|m\.b\.v|n\.a\.v|i\.v\.m|o\.a|o\.a\.m|d\.w\.z|m\.n|t\.i|t\.o\.v|t\.a\.v|m\.i|a\.d\.h\.v|z\.o\.z|jl|enz|re|li|bdz|o\.b\.v"
+    r"|jan|feb|mrt|apr|jun|jul|aug|sept?|okt|oct|nov|dec"
 )
-_BEFORE_NUMBER = frozenset("no nr nrs nos vol p pp blok potje level grade stage fig".split())
+_BEFORE_NUMBER = re.compile(r"no|nrs?|nos|vol|pp?|blok|potje|level|grade|stage")
 _END = re.compile(r"[.!?]+[\"'’”)\]]*(?=\s)|\n")
 _LAST_WORD = re.compile(r"[^\s(\[\"“]+$")
 # "pT2", "p16", "ypN0" begin a sentence in small letters.
@@ -48,7 +48,7 @@ def _ends(text: str, match: re.Match[str]) -> bool:
     following = text[match.end() :].lstrip()[:4]
     found = _LAST_WORD.search(text, 0, match.start())
     word = found.group(0).casefold() if found else ""
-    if word.rstrip(".") in _ABBREVIATIONS or (word in _BEFORE_NUMBER and following[:1].isdigit()):
+    if _ABBREVIATIONS.fullmatch(word) or (_BEFORE_NUMBER.fullmatch(word) and following[:1].isdigit()):
         return False
     if len(word) == 1 and found is not None and found.group(0).isupper() and word != "i":
         return False

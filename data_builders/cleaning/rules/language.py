@@ -6,6 +6,7 @@ its script alone. A longer one is judged by the words that a language cannot do 
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -49,21 +50,28 @@ class LanguageRule:
     def __post_init__(self) -> None:
         unknown = [name for name in self.allowed if name not in self.words.lists]
         if unknown or not self.allowed:
-            raise ConfigError(f"language: allowed is {', '.join(self.allowed) or 'empty'}; there are lists for {', '.join(self.words.lists)}")
+            raise ConfigError(
+                f"language: allowed is {', '.join(self.allowed) or 'empty'}; there are lists for {', '.join(self.words.lists)}"
+            )
         if not 0 <= self.other_script <= 1 or self.min_characters < 0:
             raise ConfigError("language: other_script lies in [0, 1], and min_characters is not negative")
 
     def __call__(self, text: str) -> Verdict:
         """Keep or drop; the text is not changed."""
         letters = [character for character in text if character.isalpha()]
-        other = sum(not unicodedata.name(character, "").startswith(_SCRIPTS) for character in letters)
+        other = sum(not character.isascii() and not unicodedata.name(character, "").startswith(_SCRIPTS) for character in letters)
         if letters and other / len(letters) > self.other_script:
             return Dropped("language", f"{other} of {len(letters)} letters are of another script")
         if len(text) < self.min_characters:
             return Kept(text)
         words = [word.casefold() for word in _WORD.findall(text)]
-        counts = {name: sum(word in terms for word in words) for name, terms in ((n, frozenset(t)) for n, t in self.words.lists.items())}
+        counts = {name: sum(word in terms for word in words) for name, terms in _stop_words(tuple(self.words.lists.items()))}
         best = max(counts, key=lambda name: (counts[name], name in self.allowed))
         if best not in self.allowed and counts[best] >= _FEWEST and counts[best] > 1.5 * max(counts[name] for name in self.allowed):
             return Dropped("language", f"it reads as {best}; allowed: {', '.join(self.allowed)}")
         return Kept(text)
+
+
+@functools.lru_cache(maxsize=4)
+def _stop_words(lists: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple((name, frozenset(terms)) for name, terms in lists)

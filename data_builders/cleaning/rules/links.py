@@ -33,7 +33,8 @@ class LinksRule:
     """`link` where a text holds one and `action` is reject, or where nothing else is left.
 
     Attributes:
-        action: `strip` takes them out (of a hashtag only its sign) and counts them; `reject` drops texts with a link, an account or an emoji.
+        action: `strip` takes them out (of a hashtag only its sign) and counts them; `reject` drops texts with a link, an account or an
+            emoji.
     """
 
     action: Literal["strip", "reject"] = "strip"

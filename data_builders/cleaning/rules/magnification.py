@@ -11,8 +11,9 @@ _HOW = re.compile(
     r"""
     [x×]\s?\d[\d.,]* | \d[\d.,]*\s?[x×]
     | \b(?:h\s?[&+/]?\s?e | ha?ematoxylin(?:[\s,&/-]+(?:and[\s-]+)?eosin)? | eosin | pas | giemsa | papanicolaou | pap)\b
-    | \b(?:original | magnifications? | magnified | objectives? | stain(?:s|ed|ing)? | power | fields? | views? | low | medium | high | higher
-        | hpf | lpf | inset | figure | image | picture | photomicrographs? | micrographs? | microscopy | section | oil | immersion)\b
+    | \b(?:original | magnifications? | magnified | objectives? | stain(?:s|ed|ing)? | power | fields? | views? | low | medium | high
+        | higher | hpf | lpf | inset | figure | image | picture | photomicrographs?
+        | micrographs? | microscopy | section | oil | immersion)\b
     | \b(?:and | at | with | of | in | the | a | an | by | using | same | another | x)\b
     """,
     re.IGNORECASE | re.VERBOSE,

@@ -29,7 +29,9 @@ _NUMBER = r"(?:no\.?|nr\.?|number|nummer|id|#)"
 PATTERNS: dict[str, re.Pattern[str]] = {
     "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "date_of_birth": re.compile(
-        rf"\b(?:d\.?o\.?b\.?|date\s+of\s+birth|born(?:\s+on)?|geboortedatum|geb(?:oren)?\.?(?:\s+op)?)\s*[:=]?\s*(?P<gone>{_DATE})", re.IGNORECASE
+        r"\b(?:d\.?o\.?b\.?|date\s+of\s+birth|born(?:\s+on)?|geboortedatum|geb(?:oren)?\.?(?:\s+op)?)\s*[:=]?\s*"
+        rf"(?P<gone>{_DATE})",
+        re.IGNORECASE,
     ),
     "record_number": re.compile(
         rf"\b(?:m\.?r\.?n\.?|medical\s+record(?:\s+{_NUMBER})?|(?:patient|hospital|pati[eë]nt|ziekenhuis)[\s-]*{_NUMBER}|bsn|ssn|nhs\s+{_NUMBER})"

@@ -146,7 +146,7 @@ def test_what_cannot_be_drawn_is_told(build: Build, skewed: dict[str, Path], wri
     with pytest.raises(ConfigError, match="no records of split 'val'"):
         run(build, skewed, "split=val", out="c")
     other = write_artefact([Embedding(**common("other", "none"), vector=(1.0, 0.0))], "other")
-    with pytest.raises(InputError, match="holds no record of .* joined by id"):
+    with pytest.raises(InputError, match=r"holds no record of .* joined by id"):
         run(build, {**skewed, "embeddings": other}, out="d")
 
 

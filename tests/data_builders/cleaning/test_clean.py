@@ -58,7 +58,13 @@ def test_captions_are_cleaned_one_by_one_and_nothing_is_lost_in_silence(build: B
     assert found["several"].captions == ("Sheets of plasma cells.",)
     assert found["several"].extra["cleaned"] == {"dropped_boilerplate": 1, "dropped_magnification_only": 1, "dropped_repeated": 1}
     assert (found["kept"].extra, found["kept"].split, found["kept"].image) == ({"note": 1}, "test", b"not looked at")
-    why = {"gone": "magnification_only", "scan": "not_histology_radiology", "named": "patient_data", "none": "no_caption", "short": "too_short"}
+    why = {
+        "gone": "magnification_only",
+        "scan": "not_histology_radiology",
+        "named": "patient_data",
+        "none": "no_caption",
+        "short": "too_short",
+    }
     assert rejects(out) == why
     assert artefact.manifest["counts"]["in"] == len(PAIRS)
     assert artefact.classes == ("a",)
@@ -94,7 +100,11 @@ COMPOUND = "Renal oncocytoma. (A) Nests of round cells; (B) a central scar with 
     ("panels", "captions", "why"),
     [
         ("keep", {"whole": COMPOUND, "b": COMPOUND, "c": COMPOUND}, {}),
-        ("take", {"b": "Renal oncocytoma. a central scar with vessels."}, {"whole": "compound_unknown_panel", "c": "compound_unknown_panel"}),
+        (
+            "take",
+            {"b": "Renal oncocytoma. a central scar with vessels."},
+            {"whole": "compound_unknown_panel", "c": "compound_unknown_panel"},
+        ),
         ("reject", {}, {"whole": "compound", "b": "compound", "c": "compound"}),
     ],
 )

@@ -57,7 +57,10 @@ def test_what_cannot_be_split_says_why(caption: str, reason: str) -> None:
 
 
 LABEL = st.sampled_from(["A", "B", "C", "(A)", "(b)", "(a)", "(A-C)", "A and B", "Left", "Right", "upper left", "Z", "(Y-Z)"])
-BIT = st.one_of(st.tuples(LABEL, st.sampled_from([", ", ": ", ". ", " ", ") ", " - "])).map("".join), st.text(string.ascii_letters + " ,.;()-\n", max_size=12))
+BIT = st.one_of(
+    st.tuples(LABEL, st.sampled_from([", ", ": ", ". ", " ", ") ", " - "])).map("".join),
+    st.text(string.ascii_letters + " ,.;()-\n", max_size=12),
+)
 
 
 @given(st.lists(BIT, max_size=10).map("".join))

@@ -101,7 +101,10 @@ def test_links_can_reject_and_do_where_nothing_is_left() -> None:
         ("Spindle cells, bar = 20 µm, in a myxoid stroma.", "Spindle cells, in a myxoid stroma."),
         ("Glands. © 2010 The Publisher. All rights reserved.", "Glands."),
         ("Figurative growth of 3 figures in bars of cells.", "Figurative growth of 3 figures in bars of cells."),
-        ("The tumour forms bars of cells; it was described by Smith et al. in 2003.", "The tumour forms bars of cells; it was described by Smith et al. in 2003."),
+        (
+            "The tumour forms bars of cells; it was described by Smith et al. in 2003.",
+            "The tumour forms bars of cells; it was described by Smith et al. in 2003.",
+        ),
     ],
 )
 def test_boilerplate_goes_and_the_rest_stays(given: str, kept: str) -> None:
@@ -114,7 +117,15 @@ def test_boilerplate_alone_is_no_caption(given: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["x40", "H&E, 200x", "Original magnification ×400.", "(HE stain, 10 ×)", "Hematoxylin and eosin, low power", "Higher magnification of the same field."]
+    "given",
+    [
+        "x40",
+        "H&E, 200x",
+        "Original magnification ×400.",
+        "(HE stain, 10 ×)",
+        "Hematoxylin and eosin, low power",
+        "Higher magnification of the same field.",
+    ],
 )
 def test_magnification_alone_is_no_caption(given: str) -> None:
     assert reason(MagnificationRule()(given)) == "magnification_only"
