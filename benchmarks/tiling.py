@@ -1,7 +1,7 @@
 """Cutting tiles from a slide beside a plain OpenSlide loop, tiatoolbox and bare JPEG decoding, one process, on a phantom slide.
 
-Every competitor hands out the same tiles of level 0 as uint8 RGB arrays; before timing, Eosin's are compared with the loop's pixel by pixel.
-The ratios are those of 256 px tiles at the slide's own resolution, without overlap; other grids, resampling included, are in the figures.
+Every competitor hands out the same tiles of level 0 as uint8 RGB arrays; before timing, Eosin's are compared with the loop's, pixel by
+pixel. The ratios are those of 256 px tiles at the slide's own resolution, without overlap; other grids are in the figures.
 
     vs_openslide_loop   read_region of each tile, Pillow's convert to RGB (and resize where the level does not match)
     vs_tiatoolbox       WSIReader.read_rect of each tile, in an environment of its own (make bench-env; EOSIN_TIATOOLBOX_PYTHON names
@@ -34,7 +34,7 @@ from _common import alternate, parse_options, print_table, ratio, report
 from eosin.data_builders.phantoms import TileSpec, render_tile
 from eosin.data_builders.phantoms.pyramid import write_pyramid
 from eosin.data_builders.slides.grid import Grid
-from eosin.data_builders.slides.jpeg_tiles import jpeg_levels
+from eosin.data_builders.slides.jpeg_tiles import jpeg_level
 from eosin.data_builders.slides.reader import SlideReader
 from eosin.data_builders.slides.sampling import sampling_of
 from eosin.data_builders.slides.stream import iter_tiles
@@ -125,7 +125,9 @@ def loop_tile(slide: openslide.OpenSlide, job: Job, place: tuple[int, int]) -> n
 def by_decoding(job: Job, threads: int) -> Callable[[], int]:
     """Each JPEG tile of level 0 that the job touches, decoded once. Counts the job's tiles, so that rates compare."""
     with SlideReader(job.slide) as slide:
-        level = jpeg_levels(slide)[0]
+        level = jpeg_level(slide, 0)
+        if level is None:
+            sys.exit(f"{job.slide.name} is no TIFF of JPEG tiles")
     across, down = level.tile
     touched = sorted(
         {

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
-from eosin.data_builders.slides.jpeg_tiles import JpegLevel, jpeg_levels
+from eosin.data_builders.slides.jpeg_tiles import JpegLevel, jpeg_level
 from eosin.data_builders.slides.reader import Mask, SlideReader
 from eosin.errors import ImageError
 from eosin.images import Pixels
@@ -42,6 +42,14 @@ class Block:
     broken: Mask | None = None
 
 
+@dataclass
+class _Kept:
+    """A block and how often it was asked for."""
+
+    block: Future[Block]
+    asked: int = 0
+
+
 class LevelBlocks:
     """The blocks of one level; a context manager.
 
@@ -60,12 +68,13 @@ class LevelBlocks:
         self.level = level
         self.bounds = (slide.levels[level].width, slide.levels[level].height)
         self._path, self._mpp = slide.path, slide.mpp_override
-        self._jpeg: JpegLevel | None = jpeg_levels(slide).get(level) if direct else None
+        self._jpeg: JpegLevel | None = jpeg_level(slide, level) if direct else None
         self._tile = self._jpeg.tile if self._jpeg else (_tile_side(slide, level, "width"), _tile_side(slide, level, "height"))
         self.block = self._jpeg.tile if self._jpeg else (_several(self._tile[0]), _several(self._tile[1]))
         self._own = threading.local()
         self._readers: list[SlideReader] = []
-        self._kept: OrderedDict[tuple[int, int], Future[Block]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], _Kept] = OrderedDict()
+        self._top = 0
         self._most = max(16, CACHE_BYTES // (3 * self.block[0] * self.block[1]))
         self._file = os.open(self._path, os.O_RDONLY) if self._jpeg else -1
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="slide")
@@ -98,13 +107,28 @@ class LevelBlocks:
     def ask(self, column: int, row: int) -> Future[Block]:
         """The block, or its promise; from one thread only."""
         place = (column, row)
-        if place in self._kept:
-            self._kept.move_to_end(place)
-            return self._kept[place]
-        future = self._kept[place] = self.pool.submit(self._load, column, row)
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return future
+        kept = self._kept.get(place)
+        if kept is None:
+            kept = self._kept[place] = _Kept(self.pool.submit(self._load, column, row))
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        kept.asked += 1
+        return kept.block
+
+    def pass_rows(self, top: int) -> None:
+        """Let go of the blocks above row `top`: who reads row by row does not come back. Pages that are used again cost less, too."""
+        if top > self._top:
+            for place in [place for place in self._kept if place[1] < top]:
+                del self._kept[place]
+        self._top = top
+
+    def give_up(self, column: int, row: int) -> bool:
+        """Let go of a block that was asked for once only; whether its pixels now belong to who asked."""
+        kept = self._kept.get((column, row))
+        if kept is None or kept.asked > 1:
+            return False
+        del self._kept[column, row]
+        return True
 
     def read(self, box: Box) -> tuple[Pixels, Mask | None]:
         """Exactly this part of the level, past all blocks.

@@ -10,7 +10,6 @@ YCbCr or RGB is told by the TIFF's photometric tag, not by the stream: an Adobe 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,15 +87,12 @@ class JpegLevel:
         return pixels[: self.height - row * self.tile[1], : self.width - column * self.tile[0]]
 
 
-def jpeg_levels(slide: SlideReader) -> Mapping[int, JpegLevel]:
-    """The levels of a slide whose tiles can be decoded directly, by number; empty for most formats."""
+def jpeg_level(slide: SlideReader, number: int) -> JpegLevel | None:
+    """A level of a slide whose tiles can be decoded directly; None for most formats."""
     if slide.vendor not in _VENDORS:
-        return {}
-    found = _levels_of_file(slide.path)
-    matching = {
-        number: found[level.width, level.height] for number, level in enumerate(slide.levels) if (level.width, level.height) in found
-    }
-    return {number: level for number, level in matching.items() if _same_pixels(slide, number, level)}
+        return None
+    level = _levels_of_file(slide.path).get((slide.levels[number].width, slide.levels[number].height))
+    return level if level is not None and _same_pixels(slide, number, level) else None
 
 
 def _levels_of_file(path: Path) -> dict[tuple[int, int], JpegLevel]:

@@ -85,6 +85,7 @@ class _Waiting:
     def of(blocks: LevelBlocks, sampling: Sampling, x: int, y: int) -> _Waiting:
         box = left, top, width, height = sampling.cover(x, y)
         across, down = blocks.block
+        blocks.pass_rows(top // down)
         promised = [
             (column * across, row * down, blocks.ask(column, row))
             for row in range(top // down, (top + height - 1) // down + 1)
@@ -107,6 +108,9 @@ class _Waiting:
 
     def _cover(self) -> Pixels:
         left, top, width, height = self.box
+        # Resampling runs on the threads of the blocks, which must not touch what is kept.
+        if len(self.promised) == 1 and width == height == self.sampling.size and (alone := self._whole_block()) is not None:
+            return alone
         out = np.empty((height, width, 3), np.uint8)
         for block_left, block_top, future in self.promised:
             block = future.result()
@@ -119,6 +123,14 @@ class _Waiting:
             part = block.pixels[inner]
             out[y - top : y - top + part.shape[0], x - left : x - left + part.shape[1]] = part
         return out
+
+    def _whole_block(self) -> Pixels | None:
+        """The pixels of a tile that is one block of its own: nothing is to be copied where nobody else wants them."""
+        left, top, future = self.promised[0]
+        block = future.result()
+        same = block.pixels is not None and (left, top, block.pixels.shape[1], block.pixels.shape[0]) == self.box
+        whole = same and block.missing is None and block.broken is None
+        return block.pixels if whole and self.blocks.give_up(left // self.blocks.block[0], top // self.blocks.block[1]) else None
 
     def _alone(self) -> Pixels:
         """OpenSlide says what is the matter with a tile whose blocks are broken."""
