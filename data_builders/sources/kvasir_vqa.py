@@ -46,9 +46,8 @@ class KvasirVQA(Source[NoOptions]):
             "Answers to questions with several right choices are lists in one text: they count as open.",
         ),
         citation="@article{gautam2024kvasirvqa, title={Kvasir-VQA: A Text-Image Pair GI Tract Dataset}, author={Gautam, Sushant and "
-        "Stor{\\aa}s, Andrea and Midoglu, Cise and Hicks, Steven A. and Thambawita, Vajira and Halvorsen, P{\\aa}l and Riegler, "
-        "Michael A.}, "
-        "journal={arXiv:2409.01437}, year={2024}}",
+        "Stor{\\aa}s, Andrea and Midoglu, Cise and Hicks, Steven A. and Thambawita, Vajira and Halvorsen, P{\\aa}l and Riegler, Michael "
+        "A.}, journal={arXiv:2409.01437}, year={2024}}",
     )
 
     def __init__(self, folder: Path, options: NoOptions) -> None:

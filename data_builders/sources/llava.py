@@ -51,15 +51,13 @@ class Llava(DialogueFiles[LlavaOptions]):
         groups="A key, where one is named; else each image is its own group.",
         problems=(
             "Keys and roles are spelt in many ways (conversatons, role/content, assistant, user): all are read.",
-            "<image> stands first, last, in the middle or not at all: where it is missing, images open the first question; another "
-            "number of "
-            "them than of images is a reject.",
+            "<image> stands first, last, in the middle or not at all: where it is missing, images open the first question; another number "
+            "of them than of images is a reject.",
             "File names repeat among folders: an image is never taken from another folder than the record names.",
             "Training code masks or drops samples whose turns do not alternate; here they are rejects.",
         ),
-        citation="@inproceedings{liu2023llava, title={Visual Instruction Tuning}, author={Liu, Haotian and Li, Chunyuan and Wu, "
-        "Qingyang and "
-        "Lee, Yong Jae}, booktitle={NeurIPS}, year={2023}}",
+        citation="@inproceedings{liu2023llava, title={Visual Instruction Tuning}, author={Liu, Haotian and Li, Chunyuan and Wu, Qingyang "
+        "and Lee, Yong Jae}, booktitle={NeurIPS}, year={2023}}",
     )
 
     def image_files(self) -> ImageFiles:

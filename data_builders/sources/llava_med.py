@@ -58,17 +58,15 @@ class LlavaMed(DialogueFiles[LlavaMedOptions]):
         splits="llava_med_eval_qa50_qa.jsonl is test; all else is train.",
         groups=f"The PubMed Central article, from {_URLS}.",
         problems=(
-            "Images are not shipped: the published script fetches archives of articles, and skips in silence what is gone; here each "
-            "is a reject.",
+            "Images are not shipped: the published script fetches archives of articles, and skips in silence what is gone; here each is a "
+            "reject.",
             "Most records are radiology: `options.domain=histology` keeps the pathology part.",
             "llava_med_instruct_10k, 60k and 60k_inline_mention are about the same images: one pattern is read, `options.files`.",
             "The language model that wrote the answers saw captions and mentions, never the image.",
         ),
-        citation="@inproceedings{li2023llavamed, title={LLaVA-Med: Training a Large Language-and-Vision Assistant for Biomedicine in "
-        "One Day}, "
-        "author={Li, Chunyuan and Wong, Cliff and Zhang, Sheng and Usuyama, Naoto and Liu, Haotian and Yang, Jianwei and Naumann, "
-        "Tristan and "
-        "Poon, Hoifung and Gao, Jianfeng}, booktitle={NeurIPS}, year={2023}}",
+        citation="@inproceedings{li2023llavamed, title={LLaVA-Med: Training a Large Language-and-Vision Assistant for Biomedicine in One "
+        "Day}, author={Li, Chunyuan and Wong, Cliff and Zhang, Sheng and Usuyama, Naoto and Liu, Haotian and Yang, Jianwei and Naumann, "
+        "Tristan and Poon, Hoifung and Gao, Jianfeng}, booktitle={NeurIPS}, year={2023}}",
     )
 
     def files(self) -> Iterable[Path]:

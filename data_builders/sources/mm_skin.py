@@ -26,8 +26,8 @@ class MMSkin(DialogueFiles[NoOptions]):
         name="mm_skin",
         title="MM-Skin",
         kind="conversations",
-        paper="Zeng et al., MM-Skin: Enhancing Dermatology Vision-Language Model with an Image-Text Dataset Derived from Textbooks, "
-        "ACM Multimedia 2025, arXiv:2505.06152",
+        paper="Zeng et al., MM-Skin: Enhancing Dermatology Vision-Language Model with an Image-Text Dataset Derived from Textbooks, ACM "
+        "Multimedia 2025, arXiv:2505.06152",
         homepage="https://github.com/ZwQ803/MM-Skin",
         licence="non-commercial, as the homepage states",
         gated=False,

@@ -33,7 +33,7 @@ class PathGenInstruct(DialogueFiles[NoOptions]):
         files=(
             ExpectedFile("*.json", "a list of {id, image, conversations, type, wsi_id, file_id, position}", "jamessyx/PathGen-Instruct"),
             ExpectedFile(
-                "TCGA-*/*.jpg | images/TCGA-*/*.jpg | **/TCGA-*.png | *.zip",
+                "TCGA-*/* | images/TCGA-*/* | TCGA-*.png | images/TCGA-*.png | *.zip",
                 "tiles of 672 pixels of level 0, WSI_ID/X_Y.jpg or WSI_ID_X_Y.png",
                 "cut from the slides of the Genomic Data Commons (portal.gdc.cancer.gov); no pixels are published",
                 False,
@@ -45,20 +45,18 @@ class PathGenInstruct(DialogueFiles[NoOptions]):
         problems=(
             "Images are named WSI_ID/X_Y.jpg, but the published extractor writes WSI_ID_X_Y.png: both are found.",
             "The published extractor reads the key WSI_id, which the files spell wsi_id: both are read.",
-            "The tile's field is 672 pixels of level 0, whatever the slide's magnification: 20x slides show twice the field of 40x "
-            "ones, so mpp "
-            "is left empty.",
+            "The tile's field is 672 pixels of level 0, whatever the slide's magnification: 20x slides show twice the field of 40x ones, "
+            "so mpp is left empty.",
             "File names X_Y.jpg repeat among slides: a tile is never taken from another slide's folder.",
             "CLOSE records hold the options in the question and a letter as the answer; the full text is put into the answer.",
             "<image> stands first or last in the question.",
         ),
         citation="@inproceedings{sun2025pathgen, title={PathGen-1.6M: 1.6 Million Pathology Image-text Pairs Generation through "
-        "Multi-agent "
-        "Collaboration}, author={Sun, Yuxuan and others}, booktitle={ICLR}, year={2025}}",
+        "Multi-agent Collaboration}, author={Sun, Yuxuan and others}, booktitle={ICLR}, year={2025}}",
     )
 
     def image_files(self) -> ImageFiles:
-        return ImageFiles(self.folder, tail=2)
+        return ImageFiles(self.folder, tail=2, anywhere=False)
 
     def files(self) -> Iterable[Path]:
         return sorted(self.folder.glob("*.json"))

@@ -46,9 +46,8 @@ class PathMMU(Source[NoOptions]):
         splits="Official val, test and test_tiny. The last two are disjoint: both are test, and extra.subset tells test_tiny.",
         groups="The image; the article, book, video or post that it is from is not told.",
         problems=(
-            "Images of SocialPath, Atlas and PathCLS are not in the release: without them their questions are rejects, and must not "
-            "be left out "
-            "of a denominator in silence. Of SocialPath, papers recover 1,553 of 1,620 and 218 of 235 test images.",
+            "Images of SocialPath, Atlas and PathCLS are not in the release: without them their questions are rejects, and must not be "
+            "left out of a denominator in silence. Of SocialPath, papers recover 1,553 of 1,620 and 218 of 235 test images.",
             "`No` is unique only within a category and a split.",
             "The published scorer cuts options at their second bracket, drops questions whose image is missing, and guesses where it "
             "cannot parse.",
@@ -56,8 +55,8 @@ class PathMMU(Source[NoOptions]):
             "Images come from the same pools as PathCap, Quilt-1M and OpenPath: audit before an evaluation.",
         ),
         citation="@inproceedings{sun2024pathmmu, title={PathMMU: A Massive Multimodal Expert-Level Benchmark for Understanding and "
-        "Reasoning in "
-        "Pathology}, author={Sun, Yuxuan and Wu, Hao and Zhu, Chenglu and Zheng, Sunyi and others}, booktitle={ECCV}, year={2024}}",
+        "Reasoning in Pathology}, author={Sun, Yuxuan and Wu, Hao and Zhu, Chenglu and Zheng, Sunyi and others}, booktitle={ECCV}, "
+        "year={2024}}",
     )
 
     def __init__(self, folder: Path, options: NoOptions) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -59,16 +59,16 @@ class PmcVQA(Source[PmcVQAOptions]):
         splits="Official train and test by file; test_clean.csv is a checked part of test.csv and is read on its own.",
         groups="The article: the PubMed Central id in the figure's name.",
         problems=(
-            "Early copies spell the column Anwser. In version 1 it holds the text and Answer_label the letter; in version 2 it holds "
-            "the letter.",
+            "Early copies spell the column Anwser. In version 1 it holds the text and Answer_label the letter; in version 2 it holds the "
+            "letter.",
             "Choices begin with ' A:': the letters are taken off.",
-            "Where text and letter name different choices, or two choices read the same, the question is a reject.",
+            "Where text and letter name different choices, or the right one reads as another, the question is a reject; a text that is "
+            "none of them is kept in extra, and the letter counts.",
             "Only a small part is pathology; the release has no column that tells it.",
             "Questions were written by a language model from captions alone.",
         ),
         citation="@article{zhang2023pmcvqa, title={PMC-VQA: Visual Instruction Tuning for Medical Visual Question Answering}, "
-        "author={Zhang, "
-        "Xiaoman and Wu, Chaoyi and Zhao, Ziheng and Lin, Weixiong and Zhang, Ya and Wang, Yanfeng and Xie, Weidi}, "
+        "author={Zhang, Xiaoman and Wu, Chaoyi and Zhao, Ziheng and Lin, Weixiong and Zhang, Ya and Wang, Yanfeng and Xie, Weidi}, "
         "journal={arXiv:2305.10415}, year={2023}}",
     )
 
@@ -96,16 +96,26 @@ class PmcVQA(Source[PmcVQAOptions]):
 
     def _record(self, row: dict[str, str], key: str, split: str) -> Record:
         name = value(row, "Figure_path")
-        fields = chosen(value(row, "Question"), [value(row, f"Choice {letter}") for letter in _LETTERS], _answer(row))
-        texts = [text for text in (optional(row, *_ANSWERS), optional(row, "Answer_label")) if text]
-        if any(gold_option(text, fields["options"]) != fields["answer"] for text in texts):
-            raise Refused("answer_ambiguous", f"the answers {', '.join(map(repr, texts))} name different choices")
+        text = optional(row, *_ANSWERS) or ""
+        choices = [value(row, f"Choice {letter}") for letter in _LETTERS]
+        fields = chosen(value(row, "Question"), choices, optional(row, "Answer_label") or text)
+        extra = {column: optional(row, column) for column in ("index", "Caption") if optional(row, column)}
+        named = _choice(text, fields["options"])
+        if named is None and text:
+            extra["Answer"] = text
+        elif named not in (None, fields["answer"]):
+            raise Refused("answer_ambiguous", f"the answer {text!r} is not the choice that Answer_label names, {fields['answer']!r}")
         article = article_of(name)
         if article is None:
             raise Refused("no_group", f"{name}: no PubMed Central id in the name tells the article")
-        extra = {column: optional(row, column) for column in ("index", "Caption") if optional(row, column)}
         return Conversation(**self.base(key, article, split), **fields, images=(self.images.read(name),), extra={**extra, "image": name})
 
 
-def _answer(row: dict[str, str]) -> str:
-    return optional(row, "Answer_label") or value(row, *_ANSWERS)
+def _choice(text: str, options: Sequence[str]) -> str | None:
+    """The choice that an answer names; None where it is worded otherwise."""
+    try:
+        return gold_option(text, options)
+    except Refused as refused:
+        if refused.reason == "answer_not_an_option":
+            return None
+        raise

@@ -29,8 +29,8 @@ class QuiltInstruct(DialogueFiles[QuiltInstructOptions]):
         name="quilt_instruct",
         title="Quilt-Instruct (QUILT-LLaVA-Instruct-107K)",
         kind="conversations",
-        paper="Seyfioglu et al., Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized Narratives from Open-Source Histopathology "
-        "Videos, CVPR 2024, arXiv:2312.04746",
+        paper="Seyfioglu et al., Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized Narratives from Open-Source "
+        "Histopathology Videos, CVPR 2024, arXiv:2312.04746",
         homepage="https://huggingface.co/datasets/wisdomik/QUILT-LLaVA-Instruct-107K",
         licence="CC-BY-NC-ND-3.0",
         gated=True,
@@ -38,7 +38,7 @@ class QuiltInstruct(DialogueFiles[QuiltInstructOptions]):
         files=(
             ExpectedFile("quilt_*.json", "a list of {id, image, conversations}", "wisdomik/QUILT-LLaVA-Instruct-107K"),
             ExpectedFile(
-                "*.zip | **/*_roi_*.jpg",
+                "*.zip | **/*_roi_* | **/*_image_*",
                 "the frames, quilt_instruct.zip (25 GiB), unpacked or not",
                 "the request form of the homepage",
                 False,
@@ -46,7 +46,7 @@ class QuiltInstruct(DialogueFiles[QuiltInstructOptions]):
         ),
         counts={"conversations": 107131},
         splits="None official: all of it is for training.",
-        groups="The video: the YouTube id before _roi_ in the image's name.",
+        groups="The video: the YouTube id before _roi_ or _image_ in the image's name.",
         problems=(
             "<image> stands before or after the question at random.",
             "Some files hold role/content in place of from/value: both are read.",
@@ -54,10 +54,8 @@ class QuiltInstruct(DialogueFiles[QuiltInstructOptions]):
             "Quilt-VQA and PathMMU's EduContent come from the same videos: audit before an evaluation on them.",
         ),
         citation="@inproceedings{seyfioglu2024quiltllava, title={Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized "
-        "Narratives from "
-        "Open-Source Histopathology Videos}, author={Seyfioglu, Mehmet Saygin and Ikezogwo, Wisdom O. and Ghezloo, Fatemeh and "
-        "Krishna, Ranjay "
-        "and Shapiro, Linda}, booktitle={CVPR}, year={2024}}",
+        "Narratives from Open-Source Histopathology Videos}, author={Seyfioglu, Mehmet Saygin and Ikezogwo, Wisdom O. and Ghezloo, "
+        "Fatemeh and Krishna, Ranjay and Shapiro, Linda}, booktitle={CVPR}, year={2024}}",
     )
 
     def files(self) -> Iterable[Path]:
@@ -66,5 +64,7 @@ class QuiltInstruct(DialogueFiles[QuiltInstructOptions]):
     def group(self, names: tuple[str, ...], record: Mapping[str, Any]) -> str:
         video = video_of(names[0]) if names else None
         if video is None:
-            raise Refused("no_group", f"no image of the form VIDEO_roi_UUID.jpg tells the video; it names {list(names)}")
+            raise Refused(
+                "no_group", f"no image of the form VIDEO_roi_UUID.jpg or VIDEO_image_UUID.jpg tells the video; it names {list(names)}"
+            )
         return video

@@ -40,8 +40,8 @@ class QuiltVQA(Source[QuiltVQAOptions]):
         name="quilt_vqa",
         title="Quilt-VQA",
         kind="conversations",
-        paper="Seyfioglu et al., Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized Narratives from Open-Source Histopathology "
-        "Videos, CVPR 2024, arXiv:2312.04746",
+        paper="Seyfioglu et al., Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized Narratives from Open-Source "
+        "Histopathology Videos, CVPR 2024, arXiv:2312.04746",
         homepage="https://huggingface.co/datasets/wisdomik/Quilt_VQA",
         licence="CC-BY-NC-ND-3.0",
         gated=True,
@@ -52,23 +52,26 @@ class QuiltVQA(Source[QuiltVQAOptions]):
                 "quiltvqa_test_w_ans.json; Parquet; questions alone in quiltvqa_test_wo_ans.jsonl",
                 "wisdomik/Quilt_VQA",
             ),
-            ExpectedFile("quilt_vqa.zip | red_circle.zip | **/*_roi_* | **/*.parquet", "the frames, packed or not", "wisdomik/Quilt_VQA"),
+            ExpectedFile(
+                "quilt_vqa.zip | red_circle.zip | **/*_roi_* | **/*_image_* | **/*.parquet",
+                "the frames, packed or not",
+                "wisdomik/Quilt_VQA",
+            ),
         ),
         counts={"questions": 1283, "open": 940, "closed": 343, "images": 985, "rows in Parquet": 985, "with a red ellipse": 335},
         splits="All is test, although Parquet calls it train.",
-        groups="The video: the YouTube id before _roi_ in the image's name; in Parquet without names, the image by the SHA-256 of its "
-        "bytes.",
+        groups="The video: the YouTube id before _roi_ or _image_ in the image's name; where the name does not tell it, the image, by the "
+        "SHA-256 of its bytes.",
         problems=(
             "Parquet has 985 rows, the JSON 1,283 questions: the published numbers are of the JSON.",
             "CLOSED answers are sentences: yes or no stands in yes_no_answer, and the sentence goes into extra. Parquet lacks that "
-            "column: there "
-            "a CLOSED question whose sentence does not begin with yes or no is a reject.",
+            "column: there a CLOSED question whose sentence does not begin with yes or no is a reject.",
             "answer_type is spelt OPEN, CLOSED, CLOSE, other or yes/no.",
             "Training on Quilt-Instruct trains on the same videos.",
         ),
-        citation="@inproceedings{seyfioglu2024quiltllava, title={Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized Narratives "
-        "from Open-Source Histopathology Videos}, author={Seyfioglu, Mehmet Saygin and Ikezogwo, Wisdom O. and Ghezloo, Fatemeh and "
-        "Krishna, Ranjay and Shapiro, Linda}, booktitle={CVPR}, year={2024}}",
+        citation="@inproceedings{seyfioglu2024quiltllava, title={Quilt-LLaVA: Visual Instruction Tuning by Extracting Localized "
+        "Narratives from Open-Source Histopathology Videos}, author={Seyfioglu, Mehmet Saygin and Ikezogwo, Wisdom O. and Ghezloo, "
+        "Fatemeh and Krishna, Ranjay and Shapiro, Linda}, booktitle={CVPR}, year={2024}}",
     )
 
     def __init__(self, folder: Path, options: QuiltVQAOptions) -> None:
@@ -112,15 +115,9 @@ class QuiltVQA(Source[QuiltVQAOptions]):
         name = _image_name(row.get("image"))
         if name:
             extra["image"] = name
-        return Conversation(**self.base(key, self._group(name, image), "test"), **fields, images=(image,), extra=extra)
-
-    def _group(self, name: str, image: bytes) -> str:
-        if not name:
-            return hashlib.sha256(image).hexdigest()
-        video = video_of(name)
-        if video is None:
-            raise Refused("no_group", f"{name}: no name of the form VIDEO_roi_UUID.jpg tells the video")
-        return video
+        return Conversation(
+            **self.base(key, video_of(name) or hashlib.sha256(image).hexdigest(), "test"), **fields, images=(image,), extra=extra
+        )
 
 
 def _word(row: Mapping[str, Any]) -> str:

@@ -43,15 +43,13 @@ class RefPath(Source[NoOptions]):
         problems=(
             "Expressions come as a list, some of them inside brackets of their own: those are taken off.",
             "Boxes are corners in pixels; they become whole numbers 0 to 999 of the image. A box that leaves the image by more than a "
-            "pixel, "
-            "or that is empty, is a reject.",
+            "pixel, or that is empty, is a reject.",
             "Where height and width are given and the image has others, the record is a reject: its box cannot be placed.",
             "The older .pth tensors hold width and height in place of the second corner; they are not read.",
         ),
         citation="@inproceedings{zhong2025pathvg, title={PathVG: A New Benchmark and Dataset for Pathology Visual Grounding}, "
-        "author={Zhong, "
-        "Chunlin and Hao, Shuang and Wu, Junhua and Chang, Xiaona and Jiang, Jiwei and Nie, Xiu and Tang, He and Bai, Xiang}, "
-        "booktitle={MICCAI}, year={2025}}",
+        "author={Zhong, Chunlin and Hao, Shuang and Wu, Junhua and Chang, Xiaona and Jiang, Jiwei and Nie, Xiu and Tang, He and Bai, "
+        "Xiang}, booktitle={MICCAI}, year={2025}}",
     )
 
     def __init__(self, folder: Path, options: NoOptions) -> None:

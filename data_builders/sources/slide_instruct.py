@@ -42,8 +42,8 @@ class SlideInstruct(DialogueFiles[NoOptions]):
         splits="SlideInstruct is train, SlideBench is test.",
         groups="The patient, by the first 12 characters of a TCGA barcode; a slide of BCNB is a patient.",
         problems=(
-            "image is a list of CSV files of features, one row a patch: the slide part is called by the file's name without folder "
-            "and suffix.",
+            "image is a list of CSV files of features, one row a patch: the slide part is called by the file's name without folder and "
+            "suffix.",
             "Features were released for a fraction of the slides: embed the slides anew.",
             "<image> stands after the question.",
             "SlideBench-VQA-TCGA had 7,827 questions in the paper and has 3,176 after a second check; BCNB is given as 7,247 and 7,274.",

@@ -38,8 +38,9 @@ class WsiVQA(Source[NoOptions]):
             "An answer that is none of its options, or two options that read the same, is a reject.",
             "Many questions ask for what a slide does not show: sizes in cm, receptor status, survival in days, names from the report.",
         ),
-        citation="@inproceedings{chen2024wsivqa, title={WSI-VQA: Interpreting Whole Slide Images by Generative Visual Question Answering}, "
-        "author={Chen, Pingyi and Zhu, Chenglu and Zheng, Sunyi and Li, Honglin and Yang, Lin}, booktitle={ECCV}, year={2024}}",
+        citation="@inproceedings{chen2024wsivqa, title={WSI-VQA: Interpreting Whole Slide Images by Generative Visual Question "
+        "Answering}, author={Chen, Pingyi and Zhu, Chenglu and Zheng, Sunyi and Li, Honglin and Yang, Lin}, booktitle={ECCV}, "
+        "year={2024}}",
     )
 
     def sections(self) -> Iterable[Section]:

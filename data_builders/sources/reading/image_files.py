@@ -22,11 +22,13 @@ class ImageFiles:
     Args:
         root: a folder.
         tail: how many last parts of a name tell an image from all others: 2 where file names are only unique within their folder.
+        anywhere: look below the whole of `root` at last. That takes a table of all its files: leave it off where there may be millions.
     """
 
-    def __init__(self, root: Path, tail: int = 1) -> None:
+    def __init__(self, root: Path, tail: int = 1, *, anywhere: bool = True) -> None:
         self.root = root
         self.tail = tail
+        self.anywhere = anywhere
         self._zips: dict[Path, zipfile.ZipFile] | None = None
         self._members: dict[str, dict[tuple[int, int], tuple[Path, str]]] = {}
         self._by_name: dict[str, list[str]] | None = None
@@ -96,6 +98,8 @@ class ImageFiles:
             raise Refused("corrupt", f"{path.name}: {member} is damaged: {error}") from error
 
     def _named(self, name: str) -> list[str]:
+        if not self.anywhere:
+            return []
         if self._by_name is None:
             self._by_name = {}
             for folder, folders, names in os.walk(self.root):

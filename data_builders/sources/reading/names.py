@@ -7,8 +7,8 @@ import re
 _SPLIT = re.compile(r"(?<![a-z])(train(?:ing)?|val(?:id(?:ation)?)?|dev|test(?:ing)?)(?![a-z])")
 _SPLIT_NAMES = {"tr": "train", "va": "val", "de": "val", "te": "test"}
 _TCGA_PATIENT = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)
-# A YouTube id may itself hold `_` and `-`, so it is told by what follows it.
-_QUILT_NAME = re.compile(r"^(?P<video>.+?)_roi_[0-9a-f]{8}-", re.IGNORECASE)
+# A YouTube id has 11 characters, and may itself hold `_` and `-`.
+_QUILT_NAME = re.compile(r"^(?P<video>[A-Za-z0-9_-]{11})_(?:roi|image)_")
 _ARTICLE = re.compile(r"PMC\d+", re.IGNORECASE)
 
 
@@ -25,7 +25,7 @@ def patient_of(slide: str) -> str:
 
 
 def video_of(image: str) -> str | None:
-    """The YouTube id in `VIDEO_roi_UUID.jpg`, the names of Quilt (Ikezogwo et al. 2023)."""
+    """The YouTube id in `VIDEO_roi_UUID.jpg` or `VIDEO_image_UUID.jpg`, the names of Quilt (Ikezogwo et al. 2023)."""
     found = _QUILT_NAME.match(image.replace("\\", "/").rpartition("/")[2])
     return found["video"] if found else None
 

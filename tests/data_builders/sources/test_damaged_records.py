@@ -13,7 +13,7 @@ from eosin.data_builders.sources.checks import record_or_reject
 from eosin.errors import InputError
 from eosin.records import Record, Reject
 
-IMAGE = "v_roi_0a1b2c3d-1111-4222-8333-444455556666.jpg"
+IMAGE = "v0123456789_roi_0a1b2c3d-1111-4222-8333-444455556666.jpg"
 SLIDE = "TCGA-AA-0001-01Z-00-DX1"
 TURNS = [{"from": "human", "value": "<image>\nWhich? A) x B) y"}, {"from": "gpt", "value": "B"}]
 LLAVA = {"id": "1", "image": IMAGE, "conversations": TURNS, "type": "CLOSE", "wsi_id": SLIDE, "domain": {"histology": True}}

@@ -11,7 +11,7 @@ from eosin.data_builders.sources.reading.options import gold_option, inline_opti
 from eosin.data_builders.sources.source import Refused
 from eosin.records import Part
 
-WORDS = st.text(st.characters(categories=["Ll", "Nd"], max_codepoint=0x24F), min_size=2, max_size=9)
+WORDS = st.text("abcdefghijklm0123\u00e9\u00fc", min_size=2, max_size=9)
 PHRASES = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
 OPTION_LISTS = st.lists(PHRASES, min_size=2, max_size=6, unique_by=lambda text: text.casefold())
 STYLES = st.sampled_from(["{}) {}", "{}. {}", "{}: {}", " {}:{}", "({}) {}"])
@@ -29,7 +29,7 @@ def test_options_and_answers_are_the_same_in_every_spelling(texts: list[str], st
     assert option_texts(spelt) == tuple(texts)
     place = data.draw(st.integers(0, len(texts) - 1))
     letter = LETTERS[place]
-    for answer in (
+    spellings = (
         letter,
         letter.lower(),
         f"{letter}.",
@@ -37,11 +37,9 @@ def test_options_and_answers_are_the_same_in_every_spelling(texts: list[str], st
         f" {letter}) ",
         spelt[place],
         texts[place],
-        texts[place].upper() + ".",
-    ):
-        if answer.upper().upper() == texts[place].upper() + "." and answer.casefold() != texts[place].casefold() + ".":
-            continue
-        assert gold_option(answer, texts) == texts[place]
+        f"{texts[place].upper()}.",
+    )
+    assert {gold_option(answer, texts) for answer in spellings} == {texts[place]}
 
 
 @given(PHRASES, OPTION_LISTS, st.sampled_from(["{}) {}", "{}. {}", "{}: {}", "({}) {}"]), st.sampled_from(["\n", " "]), st.booleans())
@@ -169,6 +167,8 @@ def test_names_tell_split_patient_video_and_article() -> None:
     assert [split_of(name) for name in names] == ["val", "train", "test", "val", None, None, "test"]
     assert patient_of("TCGA-AB-1234-01Z-00-DX1.uuid") == "TCGA-AB-1234"
     assert patient_of("B7") == "B7"
-    assert video_of("frames/a_b-C_d_roi_x-Y_roi_0a1b2c3d-0000-4000-8000-000000000000.jpg") == "a_b-C_d_roi_x-Y"
+    assert video_of("frames/_b-C_d_roi__roi_0a1b2c3d-0000-4000-8000-000000000000.jpg") == "_b-C_d_roi_"
+    assert video_of("AbC_d-FgHiJ_image_0a1b2c3d-0000-4000-8000-000000000000.jpg") == "AbC_d-FgHiJ"
     assert video_of("picture.jpg") is None
+    assert video_of("an_image_of_skin.jpg") is None
     assert article_of("x", "figures/pmc123_Fig4_41.jpg") == "PMC123"

@@ -38,6 +38,7 @@ def test_where_names_repeat_among_folders_the_folder_counts(packed: Path, jpeg: 
     images = ImageFiles(packed, tail=2)
     assert [images.read(name) for name in ("a/1.jpg", "b/1.jpg", "d/3.jpg")] == [jpeg(0), jpeg(1), jpeg(3)]
     assert ImageFiles(packed).read("e/3.jpg") == jpeg(3)
+    assert "e/3.jpg" not in ImageFiles(packed, anywhere=False)
     for name in ("c/1.jpg", "e/3.jpg", "3.jpg"):
         assert name not in images
         with pytest.raises(Refused) as refused:

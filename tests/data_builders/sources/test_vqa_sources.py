@@ -168,13 +168,16 @@ def test_pmc_vqa_reads_both_versions_and_the_misspelt_column(tmp_path: Path, jpe
         ["figure.jpg", "Which stain?", "H&E", *said, "B"],
         ["PMC12_Fig1_2.jpg", "Which stain?", "x", " A:x ", " B:x ", " C:y ", " D:z ", "A"],
         ["PMC12_Fig1_2.jpg", "Which stain?", "H&E", *said],
+        ["PMC11_Fig4_41.jpg", "Which stain?", "Haematoxylin", *said, "B"],
     ]
     table(folder / "test.csv", ["Figure_path", "Question", "Anwser", *choices, "Answer_label"], rows)
     table(folder / "test_clean.csv", ["Figure_path", "Question", "Answer", *choices, "Answer_label"], rows[:1])
     newer = [["0", "PMC12_Fig1_2.jpg", "A section.", "Which stain?", *said, "D", "train"]]
     table(folder / "train_2.csv", ["index", "Figure_path", "Caption", "Question", *choices, "Answer", "split"], newer)
     built = read_source("pmc_vqa", folder)
-    [first] = built.records
+    first, reworded = built.records
+    assert (reworded.answer, reworded.extra["Answer"]) == ("H&E", "Haematoxylin")
+    assert "Answer" not in first.extra
     assert (first.answer, first.options, first.group, first.split) == ("H&E", ("CT", "H&E", "MRI", "X-ray"), "PMC11", "test")
     assert built.rejects == {
         "test.csv#1": "answer_ambiguous",
@@ -192,22 +195,25 @@ def test_pmc_vqa_reads_both_versions_and_the_misspelt_column(tmp_path: Path, jpe
 def test_quilt_vqa_closed_questions_are_scored_by_their_word(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
     folder = tmp_path / "quilt_vqa"
     folder.mkdir()
-    image = f"vid-1_x_roi_{UUID}.jpg"
+    image = f"vid-1_x_roi_roi_{UUID}.jpg"
     with zipfile.ZipFile(folder / "quilt_vqa.zip", "w") as archive:
         archive.writestr(f"images/{image}", jpeg(1))
+        archive.writestr("images/frame.jpg", jpeg(2))
     base = {"image": image, "question": "Is it malignant?", "context": "So here we ask."}
     rows = [
         {**base, "id": 0, "answer": "No, it is a nevus.", "answer_type": "CLOSED", "yes_no_answer": "No"},
         {**base, "id": 1, "answer": "It is a nevus.", "answer_type": "OPEN"},
         {**base, "id": 2, "answer": "Perhaps.", "answer_type": "CLOSE", "yes_no_answer": ""},
-        {**base, "id": 3, "answer": "A nevus.", "answer_type": "OPEN", "image": "frame.jpg"},
+        {**base, "id": 3, "answer": "A nevus.", "answer_type": "OPEN", "image": "gone.jpg"},
+        {**base, "id": 4, "answer": "A nevus.", "answer_type": "other", "image": "frame.jpg"},
     ]
     (folder / "quiltvqa_test_w_ans.json").write_text(json.dumps(rows))
     lines = [{"question_id": 0, "image": image, "text": "Is it malignant?\n<image>"}]
     (folder / "quiltvqa_test_wo_ans.jsonl").write_text("\n".join(map(json.dumps, lines)))
     built = read_source("quilt_vqa", folder)
-    closed, opened = built.records
-    assert (closed.task, closed.answer, closed.group, closed.split) == ("closed", "no", "vid-1_x", "test")
+    closed, opened, unnamed = built.records
+    assert (unnamed.task, unnamed.group) == ("open", sha(jpeg(2)))
+    assert (closed.task, closed.answer, closed.group, closed.split) == ("closed", "no", "vid-1_x_roi", "test")
     assert closed.extra["answer"] == "No, it is a nevus."
     assert (opened.task, opened.answer) == ("open", "It is a nevus.")
     assert list(built.rejects.values()) == ["no_answer", "image_missing"]
@@ -218,7 +224,7 @@ def test_quilt_vqa_closed_questions_are_scored_by_their_word(tmp_path: Path, jpe
 def test_quilt_vqa_parquet_is_test_although_it_is_called_train(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
     folder = tmp_path / "quilt_vqa"
     cell = {"bytes": jpeg(1), "path": None}
-    named = {"bytes": jpeg(2), "path": f"v2_roi_{UUID}.jpg"}
+    named = {"bytes": jpeg(2), "path": f"v2_00000000_roi_{UUID}.jpg"}
     rows = [
         {"image": cell, "question": "Is it?", "answer": "Yes, it is.", "answer_type": "CLOSED", "context": ""},
         {"image": named, "question": "What?", "answer": "A nevus.", "answer_type": "OPEN", "context": ""},
@@ -227,7 +233,7 @@ def test_quilt_vqa_parquet_is_test_although_it_is_called_train(tmp_path: Path, j
     built = read_source("quilt_vqa", folder)
     assert [(record.split, record.answer, record.group) for record in built.records] == [
         ("test", "yes", sha(jpeg(1))),
-        ("test", "A nevus.", "v2"),
+        ("test", "A nevus.", "v2_00000000"),
     ]
 
 
