@@ -57,6 +57,7 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         rf"\s*:\s*(?P<named>{_NAME})"
     ),
 }
+_WITHOUT_NUMBERS = ("email", "name")
 _GROUPS = ("gone", "code", "plain", "named")
 
 
@@ -88,8 +89,9 @@ class PatientDataRule:
 def mask(text: str, kinds: tuple[str, ...] = tuple(PATTERNS)) -> tuple[str, dict[str, int]]:
     """The text with what `kinds` find replaced by `[kind]`, and how often each was."""
     counts: dict[str, int] = {}
+    numbers = any(character.isdigit() for character in text)
     for name, pattern in PATTERNS.items():
-        if name in kinds:
+        if name in kinds and (numbers or name in _WITHOUT_NUMBERS):
             text, count = pattern.subn(lambda found, name=name: _masked(found, name), text)  # type: ignore[misc]
             if count:
                 counts[name] = count

@@ -34,7 +34,8 @@ DUTCH = (
     "SAMENVATTING: Patholoog: PPan Datum ontvangst: 01/04/2019 CONCLUSIE: Botbiopten: botweefsel met een adenocarcinoom, "
     "grootste afmeting 12 mm. TTF-1 is positief. 4 okt 2024 AANVULLING (Lbu): buisvorming is aanwezig. "
     "MACROSCOPIE: vers ontvangen, grijs weefsel. "
-    "T.i. 1b. PPan MICROSCOPIE: 2 april. De kernen zijn vergroot, bijv. aan de rand. Immunohistochemie: sterke kleuring. ISO: het lab is bekend."
+    "T.i. 1b. PPan MICROSCOPIE: 2 april. De kernen zijn vergroot, bijv. aan de rand."
+    " Immunohistochemie: sterke kleuring. ISO: het lab is bekend."
 )
 
 
