@@ -101,7 +101,7 @@ class OncoTree(Source[OncoTreeOptions]):
                 yield Item(key, "none", functools.partial(self._record, key, node, form, section.name))
 
     def _record(self, key: str, node: Node, form: str, release: str) -> Record:
-        names = {other.code: other.name for other in self.nodes}
+        names = self._names
         draw = functools.partial(stable_number, self.options.seed, key)
         options: tuple[str, ...] = ()
         if form == "site":
@@ -130,9 +130,20 @@ class OncoTree(Source[OncoTreeOptions]):
 
     def _wrong(self, node: Node) -> set[str]:
         """Names of types that are neither broader nor narrower than this one: other parents of the tree."""
-        near = {node.code, *node.above}
-        right = {other.name for other in self.nodes if other.code in near or node.code in other.above}
+        right = {self._names[code] for code in (node.code, *node.above, *self._below.get(node.code, ()))}
         return {name for name in self._parents if name not in right}
+
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        return {node.code: node.name for node in self.nodes}
+
+    @functools.cached_property
+    def _below(self) -> dict[str, list[str]]:
+        below: dict[str, list[str]] = {}
+        for node in self.nodes:
+            for code in node.above:
+                below.setdefault(code, []).append(node.code)
+        return below
 
     @functools.cached_property
     def _parents(self) -> tuple[str, ...]:
