@@ -95,7 +95,7 @@ def hash_pairs(signs: Bits, spectra: NDArray[np.floating[Any]], radius: int = RA
         near = distance <= radius
         return Pairs(one[near], other[near], distance[near].astype(np.float32))
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         near_by = neighbours(lambda rows: np.asarray(spectra[places[rows]], np.float32), len(places), CANDIDATE_COSINE, most=16)
         for left, right, _ in near_by:
             blocks = _blocks(len(left), _PAIRS_AT_ONCE)
