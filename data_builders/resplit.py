@@ -184,8 +184,10 @@ def _step(config: SplitConfig, inputs: Inputs, assignment: Assignment) -> Step:
     told = _counts(data, config.by, assignment)
     wanted = [split for split, share in dataclasses.asdict(config.shares).items() if share]
     for split in wanted:
-        held = told.get(split, {"classes": {}})["classes"]
-        lacking = sorted({name or "(none)" for counts in told.values() for name in counts["classes"] if name not in held})
+        if split not in told:
+            say(f"warning: {split} has no record at all: there are few groups")
+            continue
+        lacking = sorted({name for counts in told.values() for name in counts["classes"]} - told[split]["classes"].keys() - {""})
         if lacking:
             say(f"warning: {split} has no record of {', '.join(lacking)}; more groups, or draw=quota, would give it some")
     facts = {key: data.plan.facts[key] for key in _CARRIED_FACTS if key in data.plan.facts}
