@@ -55,7 +55,8 @@ def h5() -> ModuleType:
         import h5py
     except ImportError as error:
         raise MissingDependency("h5py", "slides") from error
-    return h5py
+    found: ModuleType = h5py
+    return found
 
 
 def write_clam(path: Path, name: str, places: npt.NDArray[np.int64], sampling: Sampling, levels: tuple[Level, ...]) -> None:

@@ -60,8 +60,9 @@ class Sampling:
         left, top, width, height = box
         if width == height == self.size:
             return pixels
-        wanted = (x / self.downsample - left, y / self.downsample - top)
-        inner = (*wanted, *(min(start + self.side / self.downsample, most) for start, most in zip(wanted, (width, height), strict=True)))
+        start_x, start_y = x / self.downsample - left, y / self.downsample - top
+        side = self.side / self.downsample
+        inner = (start_x, start_y, min(start_x + side, width), min(start_y + side, height))
         image = Image.fromarray(pixels).resize((self.size, self.size), Image.Resampling.LANCZOS, box=inner)
         return np.asarray(image)
 

@@ -164,7 +164,7 @@ class Surveyed:
     @property
     def bounds(self) -> tuple[int, int]:
         """Width and height of level 0."""
-        return self.record.width, self.record.height
+        return self.record.width or 0, self.record.height or 0
 
     @property
     def downsample(self) -> float:

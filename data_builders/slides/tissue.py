@@ -57,7 +57,8 @@ def find_tissue(overview: Overview, config: TissueConfig) -> Mask:
     cell = (overview.mpp / 1000) ** 2
     found = _without_small(found, config.smallest / cell)
     found = ~_without_small(~found, config.holes / cell)
-    return found & ~ink & (overview.state == HELD)
+    tissue: Mask = found & ~ink & (overview.state == HELD)
+    return tissue
 
 
 def glass_colour(pixels: Pixels, held: Mask) -> tuple[float, float, float]:
