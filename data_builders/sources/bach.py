@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, plain
@@ -54,29 +55,37 @@ class Bach(ImageTree[NoOptions]):
 
     @functools.cached_property
     def _table(self) -> ListedImages[str]:
-        rows: list[tuple[str, str]] = []
-        for path in sorted(self.folder.glob(f"**/{TABLE}")):
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                try:
-                    rows += [(row[0], row[1]) for row in csv.reader(file) if len(row) > 1 and row[0].strip()]
-                except (csv.Error, UnicodeDecodeError) as error:
-                    raise InputError(f"{path}: not readable as a table ({error}); fetch it again") from error
-        known = {plain(label): label for label in CLASSES}
-        # The published table has no header; a row that names no class can only be one.
-        return ListedImages((name, known[plain(label)]) for name, label in rows if plain(label) in known)
+        return ListedImages(row for path in sorted(self.folder.glob(f"**/{TABLE}")) for row in _rows(path))
 
     def is_image(self, found: Found) -> bool:
         return "wsi" not in {name.lower() for name in found.folders}
 
     def place(self, found: Found) -> Place:
-        label = class_of(found, {name: name for name in CLASSES})
         told = self._table.of(found)
+        label = class_of(found, {name: name for name in CLASSES})
         if told not in (None, label):
             raise Refused("label_conflict", f"its folder says {label}, {TABLE} says {told}")
         return Place(label, found.path, mpp=0.42)
 
-    def absent(self) -> Iterable[str]:
+    def absent(self) -> Iterable[tuple[str, Refused]]:
         return self._table.absent()
 
     def facts(self) -> Mapping[str, Any]:
         return {**super().facts(), "groups_unknown": WHY_UNKNOWN}
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str | Refused]]:
+    known = {plain(label): label for label in CLASSES}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.reader(file)):
+                key = f"{path.name}#{number}"
+                if len(row) < 2:
+                    yield from [(key, Refused("wrong_columns", "a file name and a class are wanted"))] if row else []
+                elif plain(row[1]) in known:
+                    yield row[0], known[plain(row[1])]
+                # The published table has no header; a first row that names no class can only be one.
+                elif number:
+                    yield key, Refused("unknown_class", f"{row[0]} is of class {row[1]!r}")
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as a table ({error}); fetch it again") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from eosin.data_builders.sources.image_tree import ImageTree, Place
 from eosin.data_builders.sources.reading.class_folders import Found
+from eosin.data_builders.sources.reading.listed import missing
 from eosin.data_builders.sources.reading.voc import read_annotation, split_lists
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions, Refused
 from eosin.errors import InputError
@@ -82,8 +83,8 @@ class Bccd(ImageTree[NoOptions]):
         extra = {"bad_boxes": list(told.bad)} if told.bad else {}
         return Place(None, found.stem, splits[0] if splits else "none", labels, boxes=told.boxes, extra=extra)
 
-    def absent(self) -> Iterable[str]:
-        return (path.name for stem, path in self._annotations.items() if stem not in self._pictures)
+    def absent(self) -> Iterable[tuple[str, Refused]]:
+        return ((path.name, missing(path.stem)) for stem, path in self._annotations.items() if stem not in self._pictures)
 
     def facts(self) -> Mapping[str, Any]:
         return {**super().facts(), "groups_unknown": WHY_UNKNOWN}

@@ -75,8 +75,8 @@ class ImageTree(Source[O_co]):
         """Whether a file is an image of the corpus at all, and not a mask or a thumbnail that lies beside it."""
         return True
 
-    def absent(self) -> Iterable[str]:
-        """What the release's tables name and the folder lacks; called after every image was placed."""
+    def absent(self) -> Iterable[tuple[str, Refused]]:
+        """What the release's tables name and the folder lacks, and rows that cannot be read; called after every image was placed."""
         return ()
 
     def mask(self, found: Found) -> bytes | None:
@@ -97,9 +97,7 @@ class ImageTree(Source[O_co]):
                 refused.append((found, error))
         linked = Refused("linked_folder", "links to folders are not followed: put the folder itself here")
         refused += [(Found(printable(name)), linked) for name in files.linked_folders]
-        refused += [
-            (Found(name), Refused("image_missing", "the release's table names it; it is not in the folder")) for name in self.absent()
-        ]
+        refused += [(Found(name), error) for name, error in self.absent()]
         last = good[-1][0] if good else "none"
         return [*good, *((last, found, error) for found, error in refused)]
 

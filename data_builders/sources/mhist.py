@@ -8,8 +8,7 @@ from typing import Any
 
 from eosin.data_builders.sources.image_tree import ImageTree, Place, split_named
 from eosin.data_builders.sources.reading.class_folders import Found
-from eosin.data_builders.sources.reading.listed import ListedImages
-from eosin.data_builders.sources.reading.sheets import sheet_rows
+from eosin.data_builders.sources.reading.listed import ListedImages, named_rows
 from eosin.data_builders.sources.reading.tables import need_columns, optional, value
 from eosin.data_builders.sources.source import Card, ExpectedFile, NoOptions, Refused
 
@@ -58,7 +57,7 @@ class Mhist(ImageTree[NoOptions]):
 
     @functools.cached_property
     def _table(self) -> ListedImages[dict[str, str]]:
-        return ListedImages((value(row, _NAME), row) for row in sheet_rows(self.path(TABLE, f"**/{TABLE}")))
+        return ListedImages(named_rows(self.path(TABLE, f"**/{TABLE}"), _NAME))
 
     def place(self, found: Found) -> Place:
         row = self._table.of(found)
@@ -72,7 +71,7 @@ class Mhist(ImageTree[NoOptions]):
         votes = optional(row, _VOTES, "Number of Annotators who Selected SSA")
         return Place(label, found.path, split, extra={"votes_ssa": int(votes)} if votes and votes.isdecimal() else {})
 
-    def absent(self) -> Iterable[str]:
+    def absent(self) -> Iterable[tuple[str, Refused]]:
         return self._table.absent()
 
     def facts(self) -> Mapping[str, Any]:

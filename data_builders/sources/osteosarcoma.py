@@ -7,12 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, matched, plain, split_named
 from eosin.data_builders.sources.reading.class_folders import Found
-from eosin.data_builders.sources.reading.tables import need_columns, optional, row_sections, section_rows, value
+from eosin.data_builders.sources.reading.listed import missing, named_rows
+from eosin.data_builders.sources.reading.tables import need_columns, optional, value
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
+from eosin.errors import InputError
 
 CLASSES = ("Non-Tumor", "Non-Viable-Tumor", "Viable")
 MIXED = "viable: non-viable"
@@ -55,8 +58,8 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         groups="The patient, from the file name (Case-3 of Case-3-A17-7799-34542, P9 of P9-B28-...), or the group of splits.csv; "
         "Case-48-P5 makes Case-48 and P5 one patient.",
         problems=(
-            "Names in the table have blanks where the files have dashes (Case 3 A17- 7799-34542): both are compared without either. A name "
-            "that two files have is rejected as image_ambiguous.",
+            "Names in the table have blanks where the files have dashes (Case 3 A17- 7799-34542): both are compared with one dash for any "
+            "of these. A name that two files have is rejected as image_ambiguous.",
             "Tiles called `viable: non-viable`: Quilt's protocol drops them, PathGen's counts them as viable, so their figures do not "
             "compare. options.mixed chooses; the default rejects them.",
             "Table and folders spell classes in several cases (Non-tumor, viable); they are made one.",
@@ -66,6 +69,10 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         "Assessment}, author={Leavey, Patrick and others}, year={2019}, doi={10.7937/tcia.2019.bvhjhdas}}",
     )
 
+    def __init__(self, folder: Path, options: OsteosarcomaOptions) -> None:
+        super().__init__(folder, options)
+        self._bad_rows: list[tuple[str, Refused]] = []
+
     def problems(self) -> list[str]:
         for path in self.folder.glob(f"**/{TABLE}"):
             need_columns(path, _NAME_COLUMNS, ("classification", "class", "label"))
@@ -73,13 +80,14 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
 
     @functools.cached_property
     def _table(self) -> Mapping[str, tuple[str, str]]:
-        """Name without punctuation -> (name, class), from the publisher's table; empty where it is not there."""
+        """`_key` of a name -> (name, class), from the publisher's table; empty where it is not there."""
         found = {}
         for path in sorted(self.folder.glob(f"**/{TABLE}")):
-            for section in row_sections(path, path.name):
-                for _, row in section_rows(path, section):
-                    name = value(row, *_NAME_COLUMNS).removesuffix(".jpg")
-                    found[plain(name)] = (name, value(row, "classification", "class", "label"))
+            for name, row in named_rows(path, *_NAME_COLUMNS):
+                if isinstance(row, Refused):
+                    self._bad_rows.append((name, row))
+                else:
+                    found[_key(name.removesuffix(".jpg"))] = (name, value(row, "classification", "class", "label"))
         return found
 
     @functools.cached_property
@@ -87,15 +95,18 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         """Path -> (group, split), from splits.csv."""
         path = self.folder / SPLITS_TABLE
         found = {}
-        for section in row_sections(path, path.name) if path.is_file() else ():
-            for _, row in section_rows(path, section):
-                found[value(row, "path")] = (value(row, "group"), split_named(optional(row, "split") or "none") or "none")
+        for name, row in named_rows(path, "path") if path.is_file() else ():
+            group = "" if isinstance(row, Refused) else optional(row, "group")
+            split = None if isinstance(row, Refused) else split_named(optional(row, "split") or "none")
+            if not group or split is None:
+                raise InputError(f"{path}: the row of {name} lacks a path, a group, or one of train, val, test, none as split")
+            found[name] = (group, split)
         return found
 
     @functools.cached_property
     def _named(self) -> Counter[str]:
         return Counter(
-            plain(path.stem) for path in self.folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+            _key(path.stem) for path in self.folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
         )
 
     def place(self, found: Found) -> Place:
@@ -112,13 +123,14 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         names = (re.match(r"(?i)^(Case[- ]?\d+)[- ]+(P\d+)[- ]", path.stem) for path in self.folder.rglob("*"))
         return {match.group(2).upper(): match.group(1) for match in names if match}
 
-    def absent(self) -> Iterable[str]:
-        return (name for key, (name, _) in self._table.items() if key not in self._named)
+    def absent(self) -> Iterable[tuple[str, Refused]]:
+        lacking = ((name, missing(name)) for key, (name, _) in self._table.items() if key not in self._named)
+        return (*lacking, *self._bad_rows)
 
     def _class(self, found: Found) -> str:
         if not self._table:
             return class_of(found, {**{name: name for name in CLASSES}, MIXED: MIXED})
-        name = plain(found.stem)
+        name = _key(found.stem)
         if name not in self._table:
             raise Refused("not_in_table", f"{TABLE} does not name it")
         if self._named[name] > 1:
@@ -135,3 +147,8 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         if label is None:
             raise Refused("unknown_class", f"its class is {told!r}; known are {', '.join((*CLASSES, MIXED))}")
         return label
+
+
+def _key(name: str) -> str:
+    """A name with one dash for any run of blanks and dashes: the numbers in it must not run together."""
+    return re.sub(r"[^0-9a-z]+", "-", name.lower()).strip("-")

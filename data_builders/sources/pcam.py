@@ -141,6 +141,8 @@ class PCam(Source[PCamOptions]):
         slide, centre = self._tables[split][number] if split in self._tables else ("", "")
         if centre in ("true", "false", "0", "1") and (centre in ("true", "1")) != bool(label):
             raise Refused("label_conflict", f"the label file says {label}, center_tumor_patch {centre}")
+        if split in self._tables and not slide:
+            raise Refused("no_group", "its row of _meta.csv names no slide")
         key = f"{split}/{number}"
         return LabelledImage(
             **self.base(key, slide or key, SPLITS[split]), slide=slide or None, mpp=1.0, image=as_png(images[number]), label=CLASSES[label]

@@ -10,9 +10,8 @@ from typing import Literal
 
 from eosin.data_builders.sources.image_tree import ImageTree, Place, matched
 from eosin.data_builders.sources.reading.class_folders import Found
-from eosin.data_builders.sources.reading.listed import ListedImages
-from eosin.data_builders.sources.reading.sheets import sheet_rows
-from eosin.data_builders.sources.reading.tables import optional, value
+from eosin.data_builders.sources.reading.listed import ListedImages, named_rows
+from eosin.data_builders.sources.reading.tables import optional
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
 from eosin.images import read_image_file
 
@@ -82,13 +81,16 @@ class SicapV2(ImageTree[SicapV2Options]):
     def _table(self) -> ListedImages[tuple[str, tuple[str, ...]]]:
         return ListedImages(self._rows())
 
-    def _rows(self) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
+    def _rows(self) -> Iterator[tuple[str, tuple[str, tuple[str, ...]] | Refused]]:
         fold = self.options.validation
-        held_out = {value(row, "image_name") for row in sheet_rows(self._sheet(f"Validation/{fold}/Test"))} if fold else set()
+        held_out = {name for name, _ in named_rows(self._sheet(f"Validation/{fold}/Test"), "image_name")} if fold else set()
         for table, split in (("Train", "train"), ("Test", "test")):
-            for row in sheet_rows(self._sheet(f"Test/{table}")):
-                name = value(row, "image_name")
-                yield name, ("val" if name in held_out else split, tuple(label for label in CLASSES if optional(row, label) == "1"))
+            for name, row in named_rows(self._sheet(f"Test/{table}"), "image_name"):
+                if isinstance(row, Refused):
+                    yield f"{table}/{name}", row
+                else:
+                    shown = tuple(label for label in CLASSES if optional(row, label) in ("1", "1.0"))
+                    yield name, ("val" if name in held_out and split == "train" else split, shown)
 
     def is_image(self, found: Found) -> bool:
         return "masks" not in found.folders
@@ -110,7 +112,7 @@ class SicapV2(ImageTree[SicapV2Options]):
             labels = ()
         return Place(single, slide, split, labels, slide=slide, extra=cribriform)
 
-    def absent(self) -> Iterable[str]:
+    def absent(self) -> Iterable[tuple[str, Refused]]:
         return self._table.absent()
 
     def mask(self, found: Found) -> bytes | None:

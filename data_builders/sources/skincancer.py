@@ -10,8 +10,7 @@ from typing import Any
 
 from eosin.data_builders.sources.image_tree import ImageTree, Place, split_named
 from eosin.data_builders.sources.reading.class_folders import Found
-from eosin.data_builders.sources.reading.listed import ListedImages
-from eosin.data_builders.sources.reading.sheets import sheet_rows
+from eosin.data_builders.sources.reading.listed import ListedImages, named_rows
 from eosin.data_builders.sources.reading.tables import need_columns, optional, value
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
 
@@ -85,20 +84,15 @@ class SkinCancer(ImageTree[SkinCancerOptions]):
         return []
 
     @functools.cached_property
-    def _table(self) -> ListedImages[tuple[str, str, str, str]]:
-        return ListedImages(
-            (
-                value(row, "file"),
-                (value(row, "class"), value(row, "set"), optional(row, "malignicy", "malignancy") or "", optional(row, *_PATIENT) or ""),
-            )
-            for row in sheet_rows(self._file())
-        )
+    def _table(self) -> ListedImages[dict[str, str]]:
+        return ListedImages(named_rows(self._file(), "file"))
 
     def place(self, found: Found) -> Place:
         row = self._table.of(found)
         if row is None:
             raise Refused("not_in_table", "the table of tiles does not name it")
-        label, told, malignancy, case = row
+        label, told = value(row, "class"), value(row, "set")
+        malignancy, case = optional(row, "malignicy", "malignancy"), optional(row, *_PATIENT)
         split = split_named(told)
         if label not in CLASSES:
             raise Refused("unknown_class", f"its class is {label!r}")
@@ -108,7 +102,7 @@ class SkinCancer(ImageTree[SkinCancerOptions]):
             raise Refused("not_a_tumour", f"{label}; options.tumours_only leaves it out")
         return Place(label, case or found.path, split, extra={"malignicy": malignancy} if malignancy else {})
 
-    def absent(self) -> Iterable[str]:
+    def absent(self) -> Iterable[tuple[str, Refused]]:
         return self._table.absent()
 
     def facts(self) -> Mapping[str, Any]:

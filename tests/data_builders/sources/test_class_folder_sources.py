@@ -145,10 +145,12 @@ def test_bach_compares_folder_and_headerless_table(tiles: Tiles, read_source) ->
         "ICIAR2018_BACH_Challenge/WSI/thumbnails/A01.png",
         "ICIAR2018_BACH_Challenge_TestDataset/Photos/test0.tif",
     )
-    (folder / "ICIAR2018_BACH_Challenge/Photos/microscopy_ground_truth.csv").write_text("b001.tif,Benign\r\nis001.tif,Invasive\r\n")
+    (folder / "ICIAR2018_BACH_Challenge/Photos/microscopy_ground_truth.csv").write_text(
+        "b001.tif,Benign\r\nis001.tif,Invasive\r\nn1.tif\r\nn2.tif,Odd\r\nn3.tif,Normal\r\n"
+    )
     built = read_source("bach", folder)
     assert {(record.label, record.mpp) for record in built.records} == {("Benign", 0.42), ("InSitu", 0.42)}
-    assert sorted(built.rejects.values()) == ["label_conflict", "no_class_folder"]
+    assert sorted(built.rejects.values()) == ["image_missing", "label_conflict", "no_class_folder", "unknown_class", "wrong_columns"]
     assert "patient" in built.artefact.plan.facts["groups_unknown"]
 
 

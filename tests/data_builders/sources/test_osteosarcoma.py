@@ -19,6 +19,8 @@ def release(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
         "Training-Set-2/set3/P9-B28-22141-1.jpg",
         "Training-Set-2/set3/Case-4-A1-5-6.jpg",
         "Training-Set-2/set4/P5-C21-1-2.jpg",
+        "Training-Set-2/set4/P7-A1-22-141.jpg",
+        "Training-Set-2/set4/P7-A1-221-41.jpg",
     )
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +33,9 @@ def release(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
         "Case-4-A1-5-6,Fat,0.1",
         "P5-C21-1-2,Non-Viable-Tumor,0.1",
         "P5-C21-9-9,Viable,0.1",
+        "P7-A1-22-141,Viable,0.1",
+        "P7-A1-221-41,Non-Tumor,0.1",
+        "P5-C21-8-8",
     ]
     (root / "ML_Features_1144.csv").write_text("\ufeff" + "\r\n".join(rows) + "\r\n", newline="")
     return root
@@ -42,8 +47,10 @@ def test_table_and_files_meet_whatever_the_blanks(release: Path, read_source) ->
         ("Non-Tumor", "Case-3", "Case-3-A17"),
         ("Viable", "Case-48", "Case-48-P5-C20"),
         ("Non-Viable-Tumor", "Case-48", "P5-C21"),
+        ("Viable", "P7", "P7-A1"),
+        ("Non-Tumor", "P7", "P7-A1"),
     }
-    assert sorted(built.rejects.values()) == ["image_missing", "mixed_class", "not_in_table", "unknown_class"]
+    assert sorted(built.rejects.values()) == ["image_missing", "mixed_class", "not_in_table", "unknown_class", "wrong_columns"]
 
 
 def test_mixed_tiles_are_what_the_options_say(release: Path, read_source) -> None:
@@ -65,6 +72,12 @@ def test_class_folders_with_a_splits_table_are_read(tmp_path: Path, jpeg: Callab
         ("Non-Tumor", "Case-3-A17", "val"),
         ("Viable", "P9", "none"),
     }
+
+
+def test_a_splits_table_with_a_split_of_another_name_is_refused(release: Path, read_source) -> None:
+    (release / "splits.csv").write_text("path,label,split,group\na.jpg,Viable,holdout,P9\n")
+    with pytest.raises(InputError, match=r"the row of a\.jpg lacks"):
+        read_source("osteosarcoma", release)
 
 
 def test_a_table_without_the_class_column_is_said_before_the_run(release: Path, read_source) -> None:

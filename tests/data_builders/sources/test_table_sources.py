@@ -38,7 +38,7 @@ def test_a_table_meets_a_file_by_the_path_that_both_have(parts: list[str], cut: 
     assert ListedImages([(longer + suffix, 7)]).of(Found(f"{shorter}.png")) == 7
     other = ListedImages([(f"x/{longer}", 7)])
     assert other.of(Found(f"y/{longer}.png")) is None
-    assert list(other.absent()) == [f"x/{longer}"]
+    assert [(name, error.reason) for name, error in other.absent()] == [(f"x/{longer}", "image_missing")]
 
 
 def test_mhist_reads_partition_and_votes(tmp_path: Path, png: Callable[[int], bytes], read_source) -> None:
@@ -46,7 +46,13 @@ def test_mhist_reads_partition_and_votes(tmp_path: Path, png: Callable[[int], by
     for number, name in enumerate(("aaa", "aab", "aac", "extra")):
         write(folder / "images" / f"MHIST_{name}.png", png(number))
     header = "Image Name,Majority Vote Label,Number of Annotators who Selected SSA (Out of 7),Partition"
-    rows = ["MHIST_aaa.png,SSA,6,train", "MHIST_aab.png,HP,0,test", "MHIST_aac.png,TA,1,test", "MHIST_gone.png,HP,1,train"]
+    rows = [
+        "MHIST_aaa.png,SSA,6,train",
+        "MHIST_aab.png,HP,0,test",
+        "MHIST_aac.png,TA,1,test",
+        "MHIST_gone.png,HP,1,train",
+        "MHIST_short.png,HP",
+    ]
     write(folder / "annotations.csv", "\r\n".join([header, *rows]) + "\r\n")
     built = read_source("mhist", folder)
     assert {(record.label, record.split, record.extra["votes_ssa"]) for record in built.records} == {("SSA", "train", 6), ("HP", "test", 0)}
@@ -54,6 +60,7 @@ def test_mhist_reads_partition_and_votes(tmp_path: Path, png: Callable[[int], by
         "images/MHIST_aac.png": "unknown_class",
         "images/MHIST_extra.png": "not_in_table",
         "MHIST_gone.png": "image_missing",
+        "annotations.csv#4": "wrong_columns",
     }
     assert "groups_unknown" in built.artefact.plan.facts
 
