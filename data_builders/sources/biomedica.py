@@ -12,7 +12,7 @@ from eosin.data_builders.sources.reading.fields import field, rest, text, texts
 from eosin.data_builders.sources.reading.names import article_of
 from eosin.data_builders.sources.reading.tar_files import Sample, section_samples, tar_files, tar_sections
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source
-from eosin.data_builders.sources.webdataset_pairs import fields_of, image_of, text_of
+from eosin.data_builders.sources.webdataset_pairs import fields_of, image_of, sample_key, text_of
 from eosin.records import ImageText, Record
 
 Partition = Literal["commercial", "non-commercial", "other"]
@@ -75,8 +75,8 @@ class Biomedica(Source[BiomedicaOptions]):
     def items(self, section: Section) -> Iterator[Item]:
         for _, sample in section_samples(self.folder / section.name, section):
             fields = fields_of(sample)
-            key = text(fields or {}, "image_cluster_id", "image_id", "image_file_name") or sample.key
-            yield Item(f"{key}", "none", functools.partial(self._record, key, section.name, sample, fields))
+            key = sample_key(section.name, sample)
+            yield Item(key, "none", functools.partial(self._record, key, section.name, sample, fields))
 
     def _record(self, key: str, archive: str, sample: Sample, fields: Mapping[str, Any] | None) -> Record:
         sample.check()
@@ -101,7 +101,7 @@ class Biomedica(Source[BiomedicaOptions]):
         group = article_of(accession) or accession or (f"PMID{pmid}" if pmid else "")
         if not group:
             raise Refused("no_group", f"{key}: its article is not named")
-        extra = {**rest(fields, *_CAPTION, *_CONTEXT), "partition": partition, "references": references_of(fields, key)}
+        extra = {**rest(fields, *_CAPTION, *_CONTEXT), "partition": partition, "references": references_of(fields)}
         return ImageText(**self.base(key, group, licence=licence or partition), image=image_of(sample), captions=(caption,), extra=extra)
 
 
@@ -118,10 +118,10 @@ def partition_of(licence: str, archive: str = "") -> Partition:
     return "commercial" if any(folder.startswith("commercial") for folder in folders) else "other"
 
 
-def references_of(fields: Mapping[str, Any], key: str) -> list[str]:
+def references_of(fields: Mapping[str, Any]) -> list[str]:
     """What the article's text says of this figure: a text, a list, or an object by figure, of which only this one's is taken."""
     value = field(fields, *_CONTEXT)
     if isinstance(value, Mapping):
-        names = {key, text(fields, "image_id"), text(fields, "image_cluster_id"), text(fields, "image_file_name")}
+        names = {text(fields, "image_id"), text(fields, "image_cluster_id"), text(fields, "image_file_name")}
         value = [entry for name, entries in value.items() if name in names for entry in texts(entries)]
     return list(texts(value))

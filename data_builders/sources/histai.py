@@ -97,18 +97,33 @@ class Histai(Source[HistaiOptions]):
         return self.slides.facts()
 
     def items(self, section: Section) -> Iterator[Item]:
-        entries: Iterator[tuple[str, Any]]
+        for number, (key, element) in enumerate(self._entries(section), section.start):
+            case = _case_of(element)
+            if case and self._first[case] != number:
+                yield refused_item(f"{case}#{number}", "none", "case_twice", f"{case}: another entry of it comes before")
+            else:
+                yield from self._of_case(key, element)
+
+    @functools.cached_property
+    def _first(self) -> dict[str, int]:
+        """The entry of each case; of one that comes twice, the first."""
+        found: dict[str, int] = {}
+        for section in self.sections():
+            for number, (_, element) in enumerate(self._entries(section), section.start):
+                found.setdefault(_case_of(element), number)
+        return found
+
+    def _entries(self, section: Section) -> Iterator[tuple[str, Any]]:
         if self._path.suffix == ".csv":
-            entries = ((f"#{number}", row or None) for number, row in section_rows(self._path, section))
+            yield from ((f"#{number}", row or None) for number, row in section_rows(self._path, section))
         else:
-            entries = self._file.items(section)
-        for key, element in entries:
-            yield from self._of_case(key, element)
+            yield from self._file.items(section)
 
     def _of_case(self, key: str, element: Any) -> Iterator[Item]:
         try:
             found = mapping(element)
-            case = needed(found, "no_case", "case_mapping").strip("/").removeprefix("histai/")
+            needed(found, "no_case", "case_mapping")
+            case = _case_of(found)
             if ".." in case.split("/"):
                 raise Refused("path_outside", f"{case}: the name leads out of the folder")
         except Refused as error:
@@ -141,3 +156,8 @@ class Histai(Source[HistaiOptions]):
             extra |= {"stain": stain, "magnification": f"{named['power'] if named and named['power'] else 20}x"}
         labels = texts(field(found, "icd10"))
         return slide_record(self, key, SlideText(case, case, report or None, labels=labels, extra=extra), self.slides, path)
+
+
+def _case_of(element: Any) -> str:
+    """The case that an entry names, without the publisher's name before it; empty where it names none."""
+    return text(element, "case_mapping").strip("/").removeprefix("histai/") if isinstance(element, Mapping) else ""

@@ -81,7 +81,8 @@ class MedTrinity(Source[MedTrinityOptions]):
         path = self.folder / section.name
         # Where the source alone refuses a row, its pixels are read all the same: they lie in the same row group.
         for number, row in section_records(path, section):
-            key = text(row, "id") or f"{section.name}#{number}"
+            # Nothing bars an id from coming twice, in one file or in several.
+            key = f"{section.name}#{number}"
             yield Item(key, "none", functools.partial(self._record, key, row))
 
     def _record(self, key: str, row: dict[str, Any]) -> Record:
@@ -93,10 +94,10 @@ class MedTrinity(Source[MedTrinityOptions]):
             raise Refused("no_caption", f"{key} has no caption")
         cell = field(row, "image")
         image = image_bytes(cell if cell is not None else text(row, "file_name", "image_path"), self.images)
-        extra = {
-            name: value for name, value in row.items() if name not in ("image", "caption", "id") and isinstance(value, (str, int, float))
-        }
-        return ImageText(**self.base(key, f"{source}/{key}" if source else key), image=image, captions=captions, extra=extra)
+        extra = {name: value for name, value in row.items() if name not in ("image", "caption") and isinstance(value, (str, int, float))}
+        return ImageText(
+            **self.base(key, "/".join(filter(None, (source, text(row, "id") or key)))), image=image, captions=captions, extra=extra
+        )
 
     def _paths(self) -> list[Path]:
         root = self.folder / self.options.config

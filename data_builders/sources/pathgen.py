@@ -109,9 +109,10 @@ class PathGen(Source[PathGenOptions]):
 
     def items(self, section: Section) -> Iterator[Item]:
         for number, element in section_elements(self.folder / section.name, section):
-            yield Item(_key(element, number), "none", functools.partial(self._record, element))
+            key = _key(element, number)
+            yield Item(key, "none", functools.partial(self._record, key, element))
 
-    def _record(self, element: Any) -> Record:
+    def _record(self, key: str, element: Any) -> Record:
         found = mapping(element)
         slide = needed(found, "no_slide", "wsi_id").removesuffix(".svs")
         caption = needed(found, "no_caption", "caption")
@@ -121,7 +122,7 @@ class PathGen(Source[PathGenOptions]):
         if text(found, "file_id"):
             extra["file_id"] = text(found, "file_id")
         return ImageText(
-            **self.base(f"{slide}/{x}_{y}", patient_of(slide)),
+            **self.base(key, patient_of(slide)),
             slide=slide,
             mpp=mpp,
             image=image,
@@ -157,11 +158,11 @@ class PathGen(Source[PathGenOptions]):
 
 
 def _key(element: Any, number: int) -> str:
-    """The place, as records are called, where the element names one; else its number."""
+    """The place and the number of the record: nothing bars a place from coming twice."""
     try:
         found = mapping(element)
         x, y = _position(field(found, "position"))
-        return f"{needed(found, 'no_slide', 'wsi_id').removesuffix('.svs')}/{x}_{y}"
+        return f"{needed(found, 'no_slide', 'wsi_id').removesuffix('.svs')}/{x}_{y}#{number}"
     except Refused:
         return f"#{number}"
 

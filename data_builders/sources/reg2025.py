@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.sources.reading.fields import mapping, needed, rest
+from eosin.data_builders.sources.reading.fields import mapping, needed, rest, text
 from eosin.data_builders.sources.reading.json_records import JsonRecords
 from eosin.data_builders.sources.reading.names import split_of
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.reading.slide_records import SlideText, slide_record
-from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Section, Source
+from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Section, Source, refused_item
 from eosin.records import Record
+
+_NAMES = ("id", "slide", "image_id")
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,36 @@ class Reg2025(Source[Reg2025Options]):
 
     def items(self, section: Section) -> Iterator[Item]:
         split = split_of(section.name) or "none"
-        for key, element in self._file.items(section):
-            yield Item(key, split, functools.partial(self._record, key, element, split))
+        for number, (key, element) in enumerate(self._file.items(section), section.start):
+            stem = _stem_of(key, element)
+            if stem and self._first[stem] != number:
+                yield refused_item(f"{stem}#{number}", split, "slide_twice", f"{stem}: another report of it comes before")
+            else:
+                yield Item(stem or key, split, functools.partial(self._record, key, element, split))
+
+    @functools.cached_property
+    def _first(self) -> dict[str, int]:
+        """The element of each slide; of one that comes twice, the first."""
+        found: dict[str, int] = {}
+        for section in self.sections():
+            for number, (key, element) in enumerate(self._file.items(section), section.start):
+                found.setdefault(_stem_of(key, element), number)
+        return found
 
     def _record(self, key: str, element: Any, split: str) -> Record:
-        # An object of records may have the reports themselves as values: {"PIT_01.tiff": "Breast, ..."}.
-        found = mapping({"id": key, "report": element} if isinstance(element, str) and not key.startswith("#") else element)
-        name, report = needed(found, "no_slide", "id", "slide", "image_id"), needed(found, "no_report", "report")
-        stem = name.removesuffix(".tiff").removesuffix(".tif")
+        found = mapping(_element_of(key, element))
+        name, report = needed(found, "no_slide", *_NAMES), needed(found, "no_report", "report")
+        stem = _stem_of(key, element)
         path = self.slides.find(name) if self.options.reports_alone else self.slides.need(name)
-        known = SlideText(stem, stem, report, split=split, extra=rest(found, "id", "slide", "image_id", "report"))
+        known = SlideText(stem, stem, report, split=split, extra=rest(found, *_NAMES, "report"))
         return slide_record(self, stem, known, self.slides, path)
+
+
+def _element_of(key: str, element: Any) -> Any:
+    """An object of records may have the reports themselves as values: {"PIT_01.tiff": "Breast, ..."}."""
+    return {"id": key, "report": element} if isinstance(element, str) and not key.startswith("#") else element
+
+
+def _stem_of(key: str, element: Any) -> str:
+    found = _element_of(key, element)
+    return text(found, *_NAMES).removesuffix(".tiff").removesuffix(".tif") if isinstance(found, Mapping) else ""

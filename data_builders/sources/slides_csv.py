@@ -14,7 +14,7 @@ from eosin.data_builders.sources.reading.image_files import safe_name
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.reading.slide_records import SlideText, slide_record
 from eosin.data_builders.sources.reading.tables import header_of, need_columns, optional, row_sections, section_rows, value
-from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source
+from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source, refused_item
 from eosin.records import SPLITS, Record
 
 _SLIDE = ("slide", "slide_id", "filename", "file", "path", "image")
@@ -68,6 +68,16 @@ class SlidesCsv(Source[SlidesCsvOptions]):
     def _columns(self) -> set[str]:
         return {name.lower() for name in header_of(self.path("*.csv", "*.tsv"))}
 
+    @functools.cached_property
+    def _first(self) -> dict[str, int]:
+        """The row of each slide; of one that comes twice, the first."""
+        path = self.path("*.csv", "*.tsv")
+        found: dict[str, int] = {}
+        for section in row_sections(path, path.name):
+            for number, row in section_rows(path, section):
+                found.setdefault(optional(row, *_SLIDE) or "", number)
+        return found
+
     def problems(self) -> list[str]:
         return [] if self.slides.root.is_dir() else [f"options.slides: {self.slides.root} is not a folder"]
 
@@ -86,7 +96,12 @@ class SlidesCsv(Source[SlidesCsvOptions]):
 
     def items(self, section: Section) -> Iterator[Item]:
         for number, row in section_rows(self.folder / section.name, section):
-            key = optional(row, *_SLIDE) or f"#{number}"
+            name = optional(row, *_SLIDE) or ""
+            key = name or f"#{number}"
+            if name and self._first[name] != number:
+                why = f"{name} is in row {self._first[name] + 1} already; several labels of a slide go into one row"
+                yield refused_item(f"{key}#{number}", "none", "slide_twice", why)
+                continue
             yield Item(key, planned_split(optional(row, *_SPLIT) or ""), functools.partial(self._record, key, row))
 
     def _record(self, key: str, row: dict[str, str]) -> Record:

@@ -39,7 +39,7 @@ class Sample:
 
     def check(self) -> None:
         """Raises:
-        Refused: `path_outside`, `not_a_file`, or `too_many_bytes`.
+        Refused: `path_outside`, `not_a_file`, `duplicate_member`, or `too_many_bytes`.
         """
         if self.refused is not None:
             raise Refused(*self.refused)
@@ -54,14 +54,14 @@ def tar_sections(path: Path, name: str, splits: tuple[str, ...] = ("none",), siz
     """An archive cut into sections of `size` samples.
 
     Raises:
-        InputError: it is cut off or damaged; the message names it.
+        InputError: it is cut off or damaged, or two samples have one name; the message names it.
     """
     if _is_compressed(path):
-        count = sum(1 for _ in _samples(path, 0, read=False))
+        count = sum(1 for _ in _placed(path))
         yield from sections_of(name, count, splits, max(count, 1))
         return
     start, offset, count = 0, 0, 0
-    for place, _ in _samples(path, 0, read=False):
+    for place in _placed(path):
         if count % size == 0:
             if count:
                 yield Section(name, start, count, splits, offset)
@@ -69,6 +69,20 @@ def tar_sections(path: Path, name: str, splits: tuple[str, ...] = ("none",), siz
         count += 1
     if count > start:
         yield Section(name, start, count, splits, offset)
+
+
+def _placed(path: Path) -> Iterator[int]:
+    """The byte where each sample begins.
+
+    Raises:
+        InputError: two samples have one name: they would be one record.
+    """
+    seen: set[int] = set()
+    for place, sample in _samples(path, 0, read=False):
+        if hash(sample.key) in seen:
+            raise InputError(f"{path}: samples called {sample.key} come twice, apart from each other; give each a name of its own")
+        seen.add(hash(sample.key))
+        yield place
 
 
 def section_samples(path: Path, section: Section) -> Iterator[tuple[int, Sample]]:
@@ -95,6 +109,8 @@ def _samples(path: Path, offset: int, *, read: bool) -> Iterator[tuple[int, Samp
             sample, place, held = Sample(key), begin, 0
         held += info.size
         refused = _why_not(info, held)
+        if read and suffix in sample.members:
+            refused = "duplicate_member", f"{info.name} comes twice"
         if refused is not None:
             sample = Sample(key, sample.members, sample.refused or refused)
         elif read:

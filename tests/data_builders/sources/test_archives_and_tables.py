@@ -109,22 +109,22 @@ def test_biomedica_keeps_pathology_with_its_licence_and_references(tmp_path: Pat
     pack(tmp_path / "b" / "other" / "0.tar", members)
     built = read_source("biomedica", tmp_path / "b")
     first, second, third = built.records
-    assert (first.id, first.group, first.licence) == ("biomedica/PMC1_f1", "PMC1", "CC BY")
+    assert (first.id, first.group, first.licence) == ("biomedica/other/0/000000001", "PMC1", "CC BY")
     assert first.extra["references"] == ["As Fig. 1 shows, glands.", "See Fig. 1."]
     assert (first.extra["partition"], first.extra["article_title"]) == ("commercial", "T")
     assert (second.captions, second.licence, second.extra["partition"]) == (("Of the JSON.",), "CC BY-NC-ND", "non-commercial")
     assert (third.licence, third.extra["partition"]) == ("other", "other")
     assert built.rejects == {
-        "PMC4_f1": "not_pathology",
-        "PMC5_f1": "no_caption",
-        "PMC6_f1": "no_group",
-        "000000007": "broken_record",
+        "other/0/000000004": "not_pathology",
+        "other/0/000000005": "no_caption",
+        "other/0/000000006": "no_group",
+        "other/0/000000007": "broken_record",
     }
     free = read_source("biomedica", tmp_path / "b", "options.partition=commercial")
-    assert [record.id for record in free.records] == ["biomedica/PMC1_f1"]
-    assert free.rejects["PMC2_f1"] == "other_licence"
+    assert [record.id for record in free.records] == ["biomedica/other/0/000000001"]
+    assert free.rejects["other/0/000000002"] == "other_licence"
     everything = read_source("biomedica", tmp_path / "b", "options.labels=[]")
-    assert "biomedica/PMC4_f1" in everything.by_id()
+    assert "biomedica/other/0/000000004" in everything.by_id()
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,12 @@ def test_medtrinity_takes_the_sources_that_are_asked_for(tmp_path: Path, jpeg: J
     parquet(tmp_path / "m" / "25M_accessible" / "0000.parquet", rows)
     built = read_source("medtrinity", tmp_path / "m", 'options.sources=["quilt_1m"]')
     [record] = built.records
-    assert (record.id, record.group, record.captions) == ("medtrinity/a", "quilt_1m/a", ("Glands.",))
-    assert built.rejects == {"b": "other_source", "c": "image_missing", "d": "no_caption"}
+    assert (record.id, record.group, record.captions) == ("medtrinity/25M_accessible/0000.parquet#0", "quilt_1m/a", ("Glands.",))
+    assert built.rejects == {
+        "25M_accessible/0000.parquet#1": "other_source",
+        "25M_accessible/0000.parquet#2": "image_missing",
+        "25M_accessible/0000.parquet#3": "no_caption",
+    }
     assert "patient" in built.artefact.plan.facts["groups_unknown"]
     parquet(tmp_path / "m" / "25M_demo" / "0000.parquet", [{"image": {"bytes": jpeg(1), "path": None}, "id": "a", "caption": "Glands."}])
     with pytest.raises(InputError, match="25M_accessible, 25M_demo"):

@@ -96,7 +96,7 @@ def test_a_position_is_read_however_it_is_written(
     (folder / "PathGen.json").write_text(json.dumps([record]))
     source = PathGen(folder, PathGenOptions())
     [section] = source.sections()
-    assert [item.key for item in source.items(section)] == [f"S/{x}_{y}"]
+    assert [item.key for item in source.items(section)] == [f"S/{x}_{y}#0"]
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,13 @@ def test_places_are_cut_from_slides_as_the_authors_do(tmp_path: Path, slides: Pa
         place(FORTY, "5", "5", caption=" "),
         {"position": ["1", "2"], "caption": "Nothing known."},
         "not a record",
+        place(FORTY, "64", "128", caption="Said otherwise."),
     ]
     built = read_source("pathgen", release(tmp_path / "release", records), f"options.slides={slides}")
     found = built.by_id()
-    assert list(found) == [f"pathgen/{FORTY}/64_128", f"pathgen/{TWENTY}/0_0"]
-    forty, twenty = built.records
+    assert list(found) == [f"pathgen/{FORTY}/64_128#0", f"pathgen/{TWENTY}/0_0#1", f"pathgen/{FORTY}/64_128#10"]
+    forty, twenty, again = found.values()
+    assert again.captions == ("Said otherwise.",)
     assert (forty.group, forty.slide, forty.mpp, forty.region) == ("TCGA-AA-0001", FORTY, 0.25, Region(64, 128, SIDE_PX, SIDE_PX))
     assert forty.extra == {"position": [64, 128], "field": "level0", "file_id": "f-1"}
     assert twenty.mpp == 0.5
@@ -83,12 +85,12 @@ def test_places_are_cut_from_slides_as_the_authors_do(tmp_path: Path, slides: Pa
     assert pixels.shape == (SIDE_PX, SIDE_PX, 3)
     assert np.abs(pixels.astype(int) - wanted).mean() < 4
     assert built.rejects == {
-        f"{FORTY}/1000_0": "region_outside",
-        "TCGA-CC-0003-01Z-00-DX1.3/0_0": "unsupported_format",
-        "TCGA-DD-0004-01Z-00-DX1.4/0_0": "slide_missing",
+        f"{FORTY}/1000_0#2": "region_outside",
+        "TCGA-CC-0003-01Z-00-DX1.3/0_0#3": "unsupported_format",
+        "TCGA-DD-0004-01Z-00-DX1.4/0_0#4": "slide_missing",
         "#5": "no_position",
         "#6": "no_position",
-        f"{FORTY}/5_5": "no_caption",
+        f"{FORTY}/5_5#7": "no_caption",
         "#8": "no_slide",
         "#9": "broken_record",
     }
@@ -129,7 +131,7 @@ def test_images_that_were_cut_before_need_no_slide(tmp_path: Path, jpeg: Callabl
     built = read_source("pathgen", folder)
     assert [record.image for record in built.records] == [flat.getvalue(), jpeg(1)]
     assert built.records[0].region == Region(64, 128, SIDE_PX, SIDE_PX)
-    assert built.rejects == {f"{TWENTY}/3_4": "slide_missing"}
+    assert built.rejects == {f"{TWENTY}/3_4#2": "slide_missing"}
 
 
 def test_what_cannot_work_is_said_before_the_run(tmp_path: Path, read_source) -> None:

@@ -151,6 +151,7 @@ def test_histai_slides_have_the_text_of_their_case(tmp_path: Path, put: MakeSlid
             "icd10": "D22",
         },
         {"case_mapping": "histai/HISTAI-skin-b2/case_2", "conclusion": "Gone.", "micro_protocol": "", "diagnosis": "", "icd10": ""},
+        {"case_mapping": "HISTAI-skin-b2/case_1", "conclusion": "Again.", "micro_protocol": "", "diagnosis": "", "icd10": ""},
         {"case_mapping": "histai/../../etc", "conclusion": "Out.", "micro_protocol": "", "diagnosis": "", "icd10": ""},
         {"case_mapping": "", "conclusion": "Whose?", "micro_protocol": "", "diagnosis": "", "icd10": ""},
     ]
@@ -169,8 +170,9 @@ def test_histai_slides_have_the_text_of_their_case(tmp_path: Path, put: MakeSlid
     assert built.rejects == {
         "HISTAI-skin-b2/case_1/slide_H&E_2": "unsupported_format",
         "HISTAI-skin-b2/case_2": "slide_missing",
-        "#2": "path_outside",
-        "#3": "no_case",
+        "HISTAI-skin-b2/case_1#2": "case_twice",
+        "#3": "path_outside",
+        "#4": "no_case",
     }
     chosen = read_source("histai", root, "options.he_only=true", "options.cases_alone=true")
     assert chosen.rejects["HISTAI-skin-b2/case_1/slide_40x_PAS_1"] == "other_stain"
@@ -190,8 +192,10 @@ def test_a_folder_of_slides_is_read_by_its_table(tmp_path: Path, put: MakeSlide,
         "c.svs;P3;;;;test;",
         "gone;P3;;;;test;",
         "../secret.svs;P3;;;;test;",
-        "b.tiff;P2;;;huge;test;",
-        "b.tiff;P2;;;;holdout;",
+        "./b.tiff;P2;;;huge;test;",
+        "2024/../b.tiff;P2;;;;test;",
+        "././b.tiff;P2;;;;holdout;",
+        "b.tiff;P2;normal;;;test;",
     ]
     (root / "slides.csv").write_text("\n".join(rows), encoding="utf-8-sig")
     built = read_source("slides_csv", root)
@@ -200,8 +204,9 @@ def test_a_folder_of_slides_is_read_by_its_table(tmp_path: Path, put: MakeSlide,
     assert (first.path, first.case, first.group, first.split) == ("2024/a.svs", "P1", "P1", "train")
     assert (first.mpp, first.report, first.labels, first.extra) == (0.25, "Adenocarcinoma.", ("tumour",), {"Block": "3"})
     assert (second.mpp, second.report, second.width) == (pytest.approx(0.5), None, 512)
+    reasons = ["bad_mpp", "path_outside", "path_outside", "slide_missing", "slide_twice", "unknown_split", "unsupported_format"]
     rejected = pq.read_table(built.artefact.path / "rejects" / "rejects.parquet").to_pylist()
-    assert sorted(row["reason"] for row in rejected) == ["bad_mpp", "path_outside", "slide_missing", "unknown_split", "unsupported_format"]
+    assert sorted(row["reason"] for row in rejected) == reasons
     assert "groups_unknown" not in built.artefact.plan.facts
 
 

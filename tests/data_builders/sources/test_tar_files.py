@@ -88,6 +88,18 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
         list(tar_sections(path, "x"))
 
 
+def test_names_that_come_twice_are_told_and_lose_nothing(tmp_path: Path) -> None:
+    path = pack(tmp_path / "near.tar", [("a.jpg", b"1"), ("a.jpg", b"2"), ("b.jpg", b"3")])
+    [section] = tar_sections(path, "x")
+    first, second = (sample for _, sample in section_samples(path, section))
+    with pytest.raises(Refused, match="comes twice"):
+        first.check()
+    assert second.members == {"jpg": b"3"}
+    path = pack(tmp_path / "far.tar", [("a.jpg", b"1"), ("b.jpg", b"3"), ("a.jpg", b"2")])
+    with pytest.raises(InputError, match="samples called a come twice"):
+        list(tar_sections(path, "x"))
+
+
 def test_archives_that_were_joined_are_told(tmp_path: Path) -> None:
     path = pack(tmp_path / "shard.tar", [("a.jpg", b"1")])
     path.write_bytes(path.read_bytes() * 2)
