@@ -26,6 +26,8 @@ from eosin.data_builders.phantom_set import PhantomsConfig
 from eosin.data_builders.phrasing import load_phrasing
 from eosin.data_builders.resplit import SplitConfig
 from eosin.data_builders.slides.settings import TileSlidesConfig
+from eosin.data_builders.sources.builder import SourceConfig
+from eosin.data_builders.teach import TeachConfig
 from eosin.data_builders.writing.captions import CaptionsConfig
 from eosin.data_builders.writing.instructions import InstructionsConfig
 from eosin.data_builders.writing.prompts import load_prompt
@@ -80,6 +82,8 @@ RECIPES = {
     "data/split": Recipe(SplitConfig),
     "data/balance": Recipe(BalanceConfig),
     "data/dedup": Recipe(DedupConfig),
+    "data/source": Recipe(SourceConfig),
+    "data/teach": Recipe(TeachConfig),
     "data/export-webdataset": Recipe(WebDatasetConfig),
     "data/export-llava": Recipe(LlavaConfig),
     "data/tile-slides": Recipe(TileSlidesConfig),
@@ -100,7 +104,8 @@ def names(folder: str, suffix: str) -> list[str]:
 
 def test_every_file_has_a_reader() -> None:
     read = {f"{name}.yaml" for name in RECIPES} | {f"architectures/{name}.json" for name in ARCHITECTURES} | READ_ELSEWHERE
-    for folder, suffix in (("labels", ".yaml"), ("prompts", ".yaml"), ("questions", ".yaml"), ("writing", ".yaml"), ("cleaning", ".yaml"), ("writing/prompts", ".yaml"), ("templates", ".jinja")):
+    folders = ("labels", "prompts", "questions", "writing", "cleaning", "writing/prompts")
+    for folder, suffix in (*((folder, ".yaml") for folder in folders), ("templates", ".jinja")):
         read |= {f"{name}{suffix}" for name in names(folder, suffix)}
     shipped = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert shipped == read, "a new file needs its line in this test; a removed one must leave it"
