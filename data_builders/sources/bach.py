@@ -23,6 +23,7 @@ class Bach(ImageTree[NoOptions]):
     """A folder a class below Photos, and a table without header that says the same."""
 
     classes = CLASSES
+    label_sets = ("bach",)
     card = Card(
         name="bach",
         title="BACH breast cancer histology photographs (ICIAR 2018)",

@@ -23,6 +23,7 @@ class Bccd(ImageTree[NoOptions]):
     """JPEGImages, Annotations and ImageSets/Main."""
 
     classes = CLASSES
+    label_sets = ("bccd",)
     card = Card(
         name="bccd",
         title="BCCD blood cell detection",

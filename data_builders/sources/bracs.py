@@ -13,6 +13,7 @@ class Bracs(ImageTree[NoOptions]):
     """train, val and test, each with a folder a class; `BRACS_1003_N_1.png` is region 1 of slide BRACS_1003."""
 
     classes = tuple(FOLDERS.values())
+    label_sets = ("bracs",)
     card = Card(
         name="bracs",
         title="BRACS regions of interest",

@@ -43,6 +43,7 @@ class BreakHis(ImageTree[BreakHisOptions]):
     """Nested folders; all that counts stands in the file name: `SOB_M_DC-14-2523-40-001.png`."""
 
     Options = BreakHisOptions
+    label_sets = ("breakhis", "benign_malignant")
     classes = (*(name for name, _ in TYPES.values()), "benign", "malignant")
     card = Card(
         name="breakhis",

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from eosin.artefacts import Artefact, Plan, Task
 from eosin.commands import open_inputs
-from eosin.config import input_path, load, settings_of
+from eosin.config import input_path, load, load_recipe, settings_of
 from eosin.data_builders.sources.catalogue import find_source
 from eosin.data_builders.sources.checks import check_folder, record_or_reject
 from eosin.data_builders.sources.source import Section, Shard, Source
 from eosin.errors import ConfigError, InputError
-from eosin.labels import load_label_set
+from eosin.labels import LabelSet, load_label_set
 from eosin.pipeline import Step
 from eosin.records import Record, Reject
 
@@ -52,10 +52,9 @@ def source_steps(config: SourceConfig, out: Path) -> Generator[Step, Artefact, N
     inputs = open_inputs(config)
     card, options = source.card, source.options
     facts = {"title": card.title, "description": _description(source), "card": _plain(asdict(card)), **source.facts()}
-    labels = source.label_set if config.labels == "auto" else config.labels
     if card.kind == "labelled_images" and facts.get("classes"):
-        facts["label_set"] = settings_of(load_label_set(labels, facts["classes"]))
-    settings = {"builder": config.builder, "source": config.source, "options": settings_of(options), "labels": labels}
+        facts["label_set"] = settings_of(_label_set(source, config.labels, facts["classes"]))
+    settings = {"builder": config.builder, "source": config.source, "options": settings_of(options), "labels": config.labels}
     tasks = tuple(
         Task(Shard(section.name, section.offset).source, section.start, section.stop, split)
         for section in sections
@@ -64,6 +63,15 @@ def source_steps(config: SourceConfig, out: Path) -> Generator[Step, Artefact, N
     plan = Plan(card.kind, "build", settings, inputs.refs, tasks, facts)
     produce = ReadSource(config.source, config.folder, json.dumps(settings_of(options), sort_keys=True), _splits_of(sections))
     yield Step(card.kind, plan, produce, inputs.paths)
+
+
+def _label_set(source: Source[Any], name: str, classes: list[str]) -> LabelSet:
+    if name == "auto":
+        for shipped in source.label_sets:
+            found = load_recipe(LabelSet, f"labels/{shipped}")
+            if set(classes) <= set(found.classes):
+                return found.select(classes)
+    return load_label_set(name, classes)
 
 
 def open_source(config: SourceConfig) -> Source[Any]:

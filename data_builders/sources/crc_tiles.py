@@ -38,6 +38,7 @@ class CrcTiles(ImageTree[NoOptions]):
     """
 
     classes = CLASSES
+    label_sets = ("nct_crc_he",)
     releases: ClassVar[tuple[str, ...]]
     split: ClassVar[str]
 

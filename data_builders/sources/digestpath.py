@@ -21,6 +21,7 @@ class DigestPath(ImageTree[NoOptions]):
     """Regions of some thousand pixels; a malignant one has a mask `NAME_mask.jpg` beside it."""
 
     classes = CLASSES
+    label_sets = ("benign_malignant",)
     card = Card(
         name="digestpath",
         title="DigestPath 2019 tissue segmentation",

@@ -13,6 +13,7 @@ class Kather2016(ImageTree[NoOptions]):
     """A folder a class; names such as `1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif` tell the slide."""
 
     classes = CLASSES
+    label_sets = ("kather_2016",)
     card = Card(
         name="kather_2016",
         title="Collection of textures in colorectal cancer histology",

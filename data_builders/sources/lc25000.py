@@ -37,7 +37,7 @@ class LC25000(Source[LC25000Options]):
     """A folder a class below lung_image_sets and colon_image_sets."""
 
     Options = LC25000Options
-    label_set = "lc25000"
+    label_sets = ("lc25000",)
     card = Card(
         name="lc25000",
         title="LC25000 lung and colon histopathology",

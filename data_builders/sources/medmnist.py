@@ -66,6 +66,7 @@ class MedMnist(Source[MedMnistOptions]):
     """One .npz a set and size: train_images, train_labels and so on."""
 
     Options = MedMnistOptions
+    label_sets = ("pathmnist", "bloodmnist", "tissuemnist")
     card = Card(
         name="medmnist",
         title="MedMNIST v2 and +: PathMNIST, BloodMNIST, TissueMNIST",

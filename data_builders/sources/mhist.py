@@ -23,6 +23,7 @@ class Mhist(ImageTree[NoOptions]):
     """images/ and annotations.csv."""
 
     classes = CLASSES
+    label_sets = ("mhist",)
     card = Card(
         name="mhist",
         title="MHIST colorectal polyps",

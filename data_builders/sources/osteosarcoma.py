@@ -37,6 +37,7 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
     """The classes stand in ML_Features_1144.csv; where it is not there, tiles lie in a folder a class, with a splits.csv or without."""
 
     Options = OsteosarcomaOptions
+    label_sets = ("osteosarcoma_mixed",)
     classes = (*CLASSES, MIXED)
     card = Card(
         name="osteosarcoma",

@@ -65,6 +65,7 @@ class PanNuke(Source[PanNukeOptions]):
     """Three arrays a fold: images, masks of six channels, and the tissue of each image."""
 
     Options = PanNukeOptions
+    label_sets = ("pannuke", "benign_malignant")
     card = Card(
         name="pannuke",
         title="PanNuke nuclei of 19 tissues",

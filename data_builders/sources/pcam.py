@@ -35,6 +35,7 @@ class PCam(Source[PCamOptions]):
     """An h5 file of images, one of labels and a table of slides for each split."""
 
     Options = PCamOptions
+    label_sets = ("pcam",)
     card = Card(
         name="pcam",
         title="PatchCamelyon (PCam)",

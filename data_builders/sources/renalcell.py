@@ -17,6 +17,7 @@ class RenalCell(ImageTree[NoOptions]):
     """A folder a class."""
 
     classes = CLASSES
+    label_sets = ("renalcell",)
     card = Card(
         name="renalcell",
         title="Renal cell carcinoma tissue textures",

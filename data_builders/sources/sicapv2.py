@@ -35,6 +35,7 @@ class SicapV2(ImageTree[SicapV2Options]):
     """images/, masks/ and partition/, whose tables hold a column of 0 and 1 a pattern."""
 
     Options = SicapV2Options
+    label_sets = ("sicapv2",)
     classes = CLASSES
     card = Card(
         name="sicapv2",

@@ -47,6 +47,7 @@ class SkinCancer(ImageTree[SkinCancerOptions]):
     """data/tiles-v2.csv (file, class, set, malignicy) and the tiles it names."""
 
     Options = SkinCancerOptions
+    label_sets = ("skincancer",)
     classes = CLASSES
     card = Card(
         name="skincancer",

@@ -155,13 +155,13 @@ class Source(ABC, Generic[O_co]):
         options: of the type `Options`.
 
     Attributes:
-        label_set: of labelled images: the shipped one that says the classes in words, also where a folder holds only some of them;
-            `auto`: the one that names exactly those that are there.
+        label_sets: of labelled images: the shipped ones that say the classes in words, also where a folder holds only some of the
+            classes; the first that names them all is taken.
     """
 
     card: ClassVar[Card]
     Options: ClassVar[type[Any]] = NoOptions
-    label_set: ClassVar[str] = "auto"
+    label_sets: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, folder: Path, options: O_co) -> None:
         self.folder = folder

@@ -14,6 +14,7 @@ class Wsss4Luad(ImageTree[NoOptions]):
     """The training patches; `1001072-17642-37189-[1 0 1].png` shows tumour and normal tissue."""
 
     classes = CLASSES
+    label_sets = ("wsss4luad",)
     card = Card(
         name="wsss4luad",
         title="WSSS4LUAD training patches",
