@@ -43,11 +43,12 @@ def digest_of_folder(folder: Path) -> str:
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
             # A file name need not be text: bytes that are no UTF-8 are written as escapes.
             written = name.as_posix().encode("utf-8", "backslashreplace").decode()
-            digest.update(canonical_json([written, _content(path)]))
+            digest.update(canonical_json([written, digest_of_file(path)]))
     return digest.hexdigest()
 
 
-def _content(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """What a file counts by in the digest of a folder: sha256 of its content, or of samples of a large slide, or why it cannot be read."""
     try:
         if path.suffix.lower() in _SLIDE_SUFFIXES and path.stat().st_size > _SLIDE_BYTES:
             return _sampled(path)

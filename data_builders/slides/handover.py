@@ -34,7 +34,8 @@ class HandOver:
         shards = [shard for (name, _), shard in shards_of(self.tiles).items() if name == slide.name]
         sampling, _ = layout(self.config, slide)
         kept: list[tuple[int, int]] = []
-        image = draw_grid(slide.overview(), slide.downsample, self._noted(shards, kept), sampling.side)
+        overview = slide.overview()
+        image = draw_grid(overview, slide.bounds[0] / overview.shape[1], self._noted(shards, kept), sampling.side)
         places = np.array(kept, np.int64).reshape(-1, 2)
         grid = (slide.mpp, self.config.overlap)
         writers: dict[str, Callable[[Path], object]] = {

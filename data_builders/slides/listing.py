@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eosin.artefacts.files import digest_of_file
 from eosin.artefacts.plan import canonical_json
 from eosin.data_builders.folder_files import find_files, printable
 from eosin.data_builders.slides.reader import PLAUSIBLE_MPP, SlideReader
@@ -31,7 +32,6 @@ from eosin.records import SPLITS, Reject
 SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm")
 _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])")
 _COLUMNS = ("slide", "case", "label", "split", "licence", "mpp")
-_ENDS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class SlideList:
     rejects: tuple[Reject, ...]
 
     def digest(self) -> str:
-        """sha256 over the list and, of each file, its size, first and last MiB: terabytes are not read twice."""
+        """sha256 over the list and the files, large ones by samples: terabytes are not read twice."""
         digest = hashlib.sha256()
         for entry in self.slides:
-            digest.update(canonical_json([vars(entry), _ends_of(self.root / entry.path)]))
+            digest.update(canonical_json([vars(entry), digest_of_file(self.root / entry.path)]))
         digest.update(canonical_json([vars(reject) for reject in self.rejects]))
         return digest.hexdigest()
 
@@ -224,14 +224,3 @@ def _with_overrides(slides: tuple[SlideEntry, ...], path: Path) -> tuple[SlideEn
 def _overridden(entry: SlideEntry, given: Mapping[str, float]) -> SlideEntry:
     mpp = given.get(entry.path, given.get(entry.name))
     return entry if mpp is None else replace(entry, mpp=mpp)
-
-
-def _ends_of(path: Path) -> list[object]:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(_ENDS)
-            file.seek(max(0, size - _ENDS))
-            return [size, hashlib.sha256(head + file.read(_ENDS)).hexdigest()]
-    except OSError as error:
-        return [f"unreadable: {error.strerror}"]

@@ -38,12 +38,19 @@ def draw_grid(overview: Pixels, downsample: float, tiles: Iterable[Tile], side: 
     image = Image.fromarray(overview)
     pen = ImageDraw.Draw(image)
     counts: dict[str, int] = {}
+    refused: list[tuple[str, list[float]]] = []
     for tile in tiles:
         reason = "kept" if tile.kept else tile.reason or "kept"
         counts[reason] = counts.get(reason, 0) + 1
-        if reason != "no_tissue":
-            box = [tile.x / downsample, tile.y / downsample, (tile.x + side) / downsample - 1, (tile.y + side) / downsample - 1]
-            pen.rectangle([*box[:2], max(box[0], box[2]), max(box[1], box[3])], outline=COLOURS.get(reason, KEPT))
+        left, top, right, bottom = (edge / downsample for edge in (tile.x, tile.y, tile.x + side, tile.y + side))
+        box = [left, top, max(left, right - 1), max(top, bottom - 1)]
+        if reason == "kept":
+            pen.rectangle(box, outline=KEPT)
+        elif reason != "no_tissue":
+            refused.append((reason, box))
+    # Later than the kept ones, whose lines would hide theirs.
+    for reason, box in refused:
+        pen.rectangle(box, outline=COLOURS.get(reason, KEPT), width=2)
     return np.concatenate([np.asarray(image), _legend(image.width, counts)])
 
 

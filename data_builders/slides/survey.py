@@ -23,12 +23,13 @@ from eosin.data_builders.slides.sampling import Level
 from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.slides.tissue import common_density, find_tissue, glass_colour
 from eosin.errors import ConfigError, ImageError
-from eosin.images import decode_image, encode_jpeg, encode_png
+from eosin.images import Pixels, decode_image, encode_jpeg, encode_png
 from eosin.pipeline import Step
 from eosin.records import SPLITS, Reject, Slide
 
 NOT_TAKEN = "not taken"
 TISSUE, UNREAD = 255, 128
+_PICTURE_PX = 1024
 
 
 def survey_step(config: TileSlidesConfig, found: SlideList, refs: Any, paths: dict[str, str], folder: Path) -> Step:
@@ -86,7 +87,7 @@ class Survey:
                 raise ImageError("too_small", f"{slide.path.name}: {width} x {height} pixels hold no tile of {sampling.side}")
             overview = read_overview(slide, config.tissue.mpp, config.tissue.longest, config.threads)
             tissue = find_tissue(overview, config.tissue)
-            self._save(entry.name, overview, tissue)
+            self._save(entry.name, self._picture(slide, overview), overview, tissue)
             return Slide(
                 id=f"{config.source}/{entry.name}",
                 source=config.source,
@@ -113,9 +114,15 @@ class Survey:
                 },
             )
 
-    def _save(self, name: str, overview: Overview, tissue: npt.NDArray[np.bool_]) -> None:
+    def _picture(self, slide: SlideReader, overview: Overview) -> Pixels:
+        """What people look at: of a small slide, more than the few pixels that tissue is found on."""
+        if max(overview.pixels.shape) >= _PICTURE_PX:
+            return overview.pixels
+        return read_overview(slide, slide.mpp, _PICTURE_PX, self.config.threads).pixels
+
+    def _save(self, name: str, picture: Pixels, overview: Overview, tissue: npt.NDArray[np.bool_]) -> None:
         state = np.where(overview.state != HELD, UNREAD, tissue * np.uint8(TISSUE)).astype(np.uint8)
-        for path, data in ((overview_file(name), encode_jpeg(overview.pixels, quality=90)), (tissue_file(name), encode_png(state))):
+        for path, data in ((overview_file(name), encode_jpeg(picture, quality=90)), (tissue_file(name), encode_png(state))):
             with replacing(Path(self.folder) / path) as temporary:
                 temporary.write_bytes(data)
 
@@ -168,7 +175,7 @@ class Surveyed:
 
     @property
     def downsample(self) -> float:
-        """Of the overview."""
+        """Of the tissue map."""
         return float(self.record.extra["overview_downsample"])
 
     @property
@@ -178,7 +185,7 @@ class Surveyed:
         return Look((red, green, blue), float(self.record.extra["density"]))
 
     def overview(self) -> npt.NDArray[np.uint8]:
-        """uint8 [height, width, 3]."""
+        """uint8 [height, width, 3], of a size for people."""
         return decode_image((Path(self.maps) / overview_file(self.name)).read_bytes())
 
     def tissue(self) -> npt.NDArray[np.uint8]:
