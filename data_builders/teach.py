@@ -43,8 +43,8 @@ def teach_steps(config: TeachConfig, out: Path) -> Generator[Step, Artefact, Non
     if not images.classes:
         raise InputError(f"{images.path}: these images have no classes to ask about")
     came_with = images.plan.facts.get("label_set")
-    came = config.labels == "auto" and came_with
-    labels = load(LabelSet, came_with) if came else load_label_set(config.labels, images.classes)
+    own = config.labels == "auto" and came_with is not None
+    labels = load(LabelSet, came_with or {}) if own else load_label_set(config.labels, images.classes)
     vocabulary = vocabulary_of(config.teaching, labels)
     yield pairs_step("image_text", images, vocabulary, config.teaching)
     yield conversations_step("conversations", images, vocabulary, config.teaching)

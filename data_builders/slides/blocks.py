@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,23 @@ class Block:
     broken: Mask | None = None
 
 
+@dataclass(frozen=True)
+class Promise:
+    """A block that a thread is at work on, as one of several."""
+
+    run: Future[list[Block]]
+    place: int
+
+    def result(self) -> Block:
+        """The block, as soon as its run is done."""
+        return self.run.result()[self.place]
+
+
 @dataclass
 class _Kept:
     """A block and how often it was asked for."""
 
-    block: Future[Block]
+    block: Promise
     asked: int = 0
 
 
@@ -104,16 +117,21 @@ class LevelBlocks:
         """Blocks in a column."""
         return -(-self.bounds[1] // self.block[1])
 
-    def ask(self, column: int, row: int) -> Future[Block]:
-        """The block, or its promise; from one thread only."""
-        place = (column, row)
-        kept = self._kept.get(place)
-        if kept is None:
-            kept = self._kept[place] = _Kept(self.pool.submit(self._load, column, row))
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        kept.asked += 1
-        return kept.block
+    def ask(self, places: Sequence[tuple[int, int]]) -> list[Promise]:
+        """The blocks at these columns and rows, or their promises; from one thread only. Those that are not there yet are one job: to hand
+        out each on its own would cost as much as a fifth of its decoding."""
+        new = [place for place in dict.fromkeys(places) if place not in self._kept]
+        if new:
+            run = self.pool.submit(self._load_all, new)
+            self._kept.update((place, _Kept(Promise(run, number))) for number, place in enumerate(new))
+        found = []
+        for place in places:
+            kept = self._kept[place]
+            kept.asked += 1
+            found.append(kept.block)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return found
 
     def pass_rows(self, top: int) -> None:
         """Let go of the blocks above row `top`: who reads row by row does not come back. Pages that are used again cost less, too."""
@@ -137,6 +155,9 @@ class LevelBlocks:
             ImageError: `unreadable_region`.
         """
         return self._reader().read_level(self.level, box)
+
+    def _load_all(self, places: list[tuple[int, int]]) -> list[Block]:
+        return [self._load(*place) for place in places]
 
     def _load(self, column: int, row: int) -> Block:
         if self._jpeg:

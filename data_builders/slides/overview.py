@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from eosin.data_builders.slides.blocks import Block, LevelBlocks
+from eosin.data_builders.slides.blocks import Block, LevelBlocks, Promise
 from eosin.data_builders.slides.reader import SlideReader
 from eosin.errors import ImageError
 from eosin.images import Pixels
 
 HELD, MISSING, BROKEN = 0, 1, 2
 _AHEAD = 16
+_A_RUN = 4
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,19 @@ def read_overview(slide: SlideReader, mpp: float = 8.0, longest: int = 2048, thr
 
 
 def _in_order(blocks: LevelBlocks) -> Iterator[tuple[int, int, Block]]:
-    waiting: deque[tuple[int, int, Future[Block]]] = deque()
+    waiting: deque[tuple[tuple[int, int], Promise]] = deque()
     for row in range(blocks.rows):
-        for column in range(blocks.columns):
-            waiting.append((column * blocks.block[0], row * blocks.block[1], blocks.ask(column, row)))
-            if len(waiting) > _AHEAD:
-                left, top, future = waiting.popleft()
-                yield left, top, future.result()
-    for left, top, future in waiting:
-        yield left, top, future.result()
+        for start in range(0, blocks.columns, _A_RUN):
+            places = [(column, row) for column in range(start, min(start + _A_RUN, blocks.columns))]
+            waiting.extend(zip(places, blocks.ask(places), strict=True))
+            while len(waiting) > _AHEAD:
+                yield _block(blocks, *waiting.popleft())
+    for place, promise in waiting:
+        yield _block(blocks, place, promise)
+
+
+def _block(blocks: LevelBlocks, place: tuple[int, int], promise: Promise) -> tuple[int, int, Block]:
+    return place[0] * blocks.block[0], place[1] * blocks.block[1], promise.result()
 
 
 def _add(

@@ -11,6 +11,8 @@ JPEG tiles, OpenSlide is left out of it. The order of the tiles is that of the p
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -18,15 +20,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eosin.data_builders.slides.blocks import Block, Box, LevelBlocks
+from eosin.data_builders.slides.blocks import Box, LevelBlocks, Promise
 from eosin.data_builders.slides.reader import SlideReader, missing_pixels
 from eosin.data_builders.slides.sampling import Sampling, sampling_of
 from eosin.errors import ConfigError, ImageError
 from eosin.images import Pixels
 
-# So many tiles are on their way at a time: enough that no thread waits, few enough to be small in memory.
+# So many tiles are on their way at a time: enough that no thread waits, few enough to be small in memory; and so many are one job.
 _AHEAD = 32
-_Promised = list[tuple[int, int, Future[Block]]]
+_A_RUN = 8
+_Promised = list[tuple[int, int, Promise]]
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,40 @@ def iter_tiles(
     sampling = sampling_of(slide.levels, slide.mpp, size, mpp)
     with LevelBlocks(slide, sampling.level, threads, direct=direct) as blocks:
         waiting: deque[_Waiting] = deque()
-        for x, y in places:
-            waiting.append(_Waiting.of(blocks, sampling, x, y))
-            if len(waiting) > _AHEAD:
+        left = iter(places)
+        while run := list(itertools.islice(left, _A_RUN)):
+            waiting.extend(_begun(blocks, sampling, run))
+            while len(waiting) > _AHEAD:
                 yield waiting.popleft().picture()
         while waiting:
             yield waiting.popleft().picture()
+
+
+def _begun(blocks: LevelBlocks, sampling: Sampling, places: list[tuple[int, int]]) -> Iterator[_Waiting]:
+    """The tiles at `places`, their blocks asked for in one go."""
+    across, down = blocks.block
+    boxes = [sampling.cover(x, y) for x, y in places]
+    wanted = [_blocks_of(box, blocks.block) for box in boxes]
+    blocks.pass_rows(min(box[1] for box in boxes) // down)
+    promises = iter(blocks.ask([place for touched in wanted for place in touched]))
+    for (x, y), box, touched in zip(places, boxes, wanted, strict=True):
+        promised = [(column * across, row * down, next(promises)) for column, row in touched]
+        waiting = _Waiting(blocks, sampling, x, y, box, promised)
+        if box[2] == box[3] == sampling.size:
+            yield waiting
+        else:
+            # Resampling is work for the threads too; they take jobs in order, so that the blocks it waits for are begun before it.
+            yield dataclasses.replace(waiting, resampled=blocks.pool.submit(waiting.picture))
+
+
+def _blocks_of(box: Box, block: tuple[int, int]) -> list[tuple[int, int]]:
+    left, top, width, height = box
+    across, down = block
+    return [
+        (column, row)
+        for row in range(top // down, (top + height - 1) // down + 1)
+        for column in range(left // across, (left + width - 1) // across + 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -80,22 +111,6 @@ class _Waiting:
     box: Box
     promised: _Promised
     resampled: Future[TilePicture] | None = None
-
-    @staticmethod
-    def of(blocks: LevelBlocks, sampling: Sampling, x: int, y: int) -> _Waiting:
-        box = left, top, width, height = sampling.cover(x, y)
-        across, down = blocks.block
-        blocks.pass_rows(top // down)
-        promised = [
-            (column * across, row * down, blocks.ask(column, row))
-            for row in range(top // down, (top + height - 1) // down + 1)
-            for column in range(left // across, (left + width - 1) // across + 1)
-        ]
-        waiting = _Waiting(blocks, sampling, x, y, box, promised)
-        if width == height == sampling.size:
-            return waiting
-        # Resampling is work for the threads too; they take jobs in order, so that the blocks it waits for are begun before it.
-        return _Waiting(blocks, sampling, x, y, box, promised, blocks.pool.submit(waiting.picture))
 
     def picture(self) -> TilePicture:
         """The tile, as soon as it is there."""
