@@ -64,30 +64,30 @@ def iter_tiles(
     sampling = sampling_of(slide.levels, slide.mpp, size, mpp)
     with LevelBlocks(slide, sampling.level, threads, direct=direct) as blocks:
         waiting: deque[_Waiting] = deque()
-        left = iter(places)
+        left, before = iter(places), list[_Waiting]()
         while run := list(itertools.islice(left, _A_RUN)):
-            waiting.extend(_begun(blocks, sampling, run))
+            begun = _begun(blocks, sampling, run)
+            # Threads take jobs in order: a run is resampled behind the next one's blocks, so that no thread waits for its own.
+            waiting.extend(tile.begin_resampling() for tile in before)
+            before = begun
             while len(waiting) > _AHEAD:
                 yield waiting.popleft().picture()
+        waiting.extend(before)
         while waiting:
             yield waiting.popleft().picture()
 
 
-def _begun(blocks: LevelBlocks, sampling: Sampling, places: list[tuple[int, int]]) -> Iterator[_Waiting]:
+def _begun(blocks: LevelBlocks, sampling: Sampling, places: list[tuple[int, int]]) -> list[_Waiting]:
     """The tiles at `places`, their blocks asked for in one go."""
     across, down = blocks.block
     boxes = [sampling.cover(x, y) for x, y in places]
     wanted = [_blocks_of(box, blocks.block) for box in boxes]
     blocks.pass_rows(min(box[1] for box in boxes) // down)
     promises = iter(blocks.ask([place for touched in wanted for place in touched]))
-    for (x, y), box, touched in zip(places, boxes, wanted, strict=True):
-        promised = [(column * across, row * down, next(promises)) for column, row in touched]
-        waiting = _Waiting(blocks, sampling, x, y, box, promised)
-        if box[2] == box[3] == sampling.size:
-            yield waiting
-        else:
-            # Resampling is work for the threads too; they take jobs in order, so that the blocks it waits for are begun before it.
-            yield dataclasses.replace(waiting, resampled=blocks.pool.submit(waiting.picture))
+    return [
+        _Waiting(blocks, sampling, x, y, box, [(column * across, row * down, next(promises)) for column, row in touched])
+        for (x, y), box, touched in zip(places, boxes, wanted, strict=True)
+    ]
 
 
 def _blocks_of(box: Box, block: tuple[int, int]) -> list[tuple[int, int]]:
@@ -111,6 +111,12 @@ class _Waiting:
     box: Box
     promised: _Promised
     resampled: Future[TilePicture] | None = None
+
+    def begin_resampling(self) -> _Waiting:
+        """Itself, or with its resampling handed to the threads."""
+        if self.box[2] == self.box[3] == self.sampling.size:
+            return self
+        return dataclasses.replace(self, resampled=self.blocks.pool.submit(self.picture))
 
     def picture(self) -> TilePicture:
         """The tile, as soon as it is there."""
