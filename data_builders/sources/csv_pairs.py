@@ -54,7 +54,7 @@ class CsvPairs(Source[CsvOptions]):
 
     def __init__(self, folder: Path, options: CsvOptions) -> None:
         super().__init__(folder, options)
-        self.images = ImageFiles(folder)
+        self.images = ImageFiles(folder, tail=2)
 
     def sections(self) -> Iterable[Section]:
         path = self.path("*.csv", "*.tsv")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from eosin.data_builders.sources.reading.fields import checked_split, planned_split, repr_list
 from eosin.data_builders.sources.reading.image_files import ImageFiles
-from eosin.data_builders.sources.reading.names import article_of
+from eosin.data_builders.sources.reading.names import article_of, video_of
 from eosin.data_builders.sources.reading.tables import need_columns, optional, row_sections, section_rows
 from eosin.data_builders.sources.source import ITEMS_A_SHARD, Card, ExpectedFile, Item, Refused, Section, Source, refused_item
 from eosin.records import ImageText, Record
@@ -21,7 +20,6 @@ Row = dict[str, str]
 _LISTS = ("pathology", "roi_text", "noisy_text", "corrected_text", "med_umls_ids")
 _OF_IMAGE = ("subset", "pathology", "magnification", "height", "width", "single_wsi", "not_histology")
 _OF_CAPTION = ("roi_text", "noisy_text", "corrected_text", "med_umls_ids")
-_VIDEO = re.compile(r"^([A-Za-z0-9_-]{11})_(?:image|roi)_")
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,7 @@ def _key(row: Row, number: int) -> str:
 
 def _group(name: str) -> str:
     file = name.replace("\\", "/").rpartition("/")[2]
-    video = _VIDEO.match(file)
-    return video.group(1) if video else article_of(file) or file
+    return video_of(file) or article_of(file) or file
 
 
 def _value(row: Row, name: str) -> Any:

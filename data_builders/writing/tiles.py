@@ -144,11 +144,11 @@ def slide_places(artefact: Artefact) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def _reports(slides: Artefact | None) -> dict[str, int]:
-    """Slide name -> its row in the `slides` artefact."""
+    """Slide name -> its row in the `slides` artefact; a report that came without its slide goes by the patient."""
     if slides is None:
         return {}
     table = RecordTable(slides, Slide, None, ["id", "source", "licence", "group", "slide", "path", "width", "height"], cached_groups=1)
-    return {table[row].slide or Path(table[row].path).stem: row for row in range(len(table))}
+    return {table[row].slide or Path(table[row].path).stem or table[row].group: row for row in range(len(table))}
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ class ChooseTiles:
 
     def __call__(self, task: Task) -> Iterator[Record | Reject]:
         """The chosen tiles, best first, then rejects for those that are there already."""
-        rows, organ = self._picture_rows(task)
-        report = self._report(task.source)
+        rows, organ, patient = self._picture_rows(task)
+        report = self._report(task.source) or self._report(patient)
         looked_for = self.prompts.of(organ)
         scores = self._scores(task, looked_for, report)
         chosen, twins = choose(scores, self._vectors(task), self._order, self.config.likeness, self.config.tiles)
@@ -214,16 +214,16 @@ class ChooseTiles:
         drawn = sorted(range(len(ids)), key=lambda row: stable_number(self.config.seed, "sample", ids[row]))
         return sorted(drawn[: self.config.sample])
 
-    def _picture_rows(self, task: Task) -> tuple[dict[str, int], str]:
-        """Tile id -> its row among the pictures, and the slide's organ."""
+    def _picture_rows(self, task: Task) -> tuple[dict[str, int], str, str]:
+        """Tile id -> its row among the pictures, and the slide's organ and patient."""
         start, stop = self.pictures[task.source, task.split]
         columns = ["id", "slide", "group", *(["organ"] if self.images.kind == "image_text" else [])]
-        rows, organ = {}, self.config.organ
+        rows, organ, patient = {}, self.config.organ, ""
         for number, row in enumerate(read_rows(self.images, task.split, start, stop, columns), start):
             if (row["slide"] or row["group"]) == task.source:
-                rows[row["id"]] = number
+                rows[row["id"]], patient = number, row["group"]
                 organ = organ or row.get("organ") or ""
-        return rows, organ
+        return rows, organ, patient
 
     def _report(self, name: str) -> str:
         if self.slides is None or name not in self.reports:

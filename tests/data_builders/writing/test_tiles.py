@@ -103,6 +103,16 @@ def kinds_of(records: Sequence[ImageText], by: str) -> Counter[str]:
     return Counter(record.id.rpartition("-")[2] for record in records if record.extra["chosen"]["by"] == by)
 
 
+def test_a_report_that_came_without_its_slide_is_the_patients(build: Build, slide_set: dict[str, Any], tmp_path: Path, kit: Any) -> None:
+    report = Slide(
+        **{**kit.common(0), "id": "toy/P1", "group": "S1"}, path="", width=None, height=None, report="Fat and glands are seen here."
+    )
+    slides = kit.write_artefact(tmp_path / "patients", "slides", [report]).path
+    found = read(build({**slide_set, "slides": str(slides), "by_prompt": 2, "tiles": 8}))
+    assert found["S1"][0].extra["report"] == "Fat and glands are seen here."
+    assert "report" not in found["S0"][0].extra
+
+
 def test_prompts_report_and_clusters_each_choose_their_tiles(build: Build, slide_set: dict[str, Any]) -> None:
     out = build({**slide_set, "by_prompt": 4, "by_report": 3, "tiles": 16, "clusters": 5})
     found = read(out)
