@@ -72,7 +72,7 @@ def steps(records: int, side: int, out: Path) -> Generator[Step, Artefact, None]
     vocabulary = vocabulary_of(teaching, labels)
     pairs = yield pairs_step("image_text", images, vocabulary, teaching)
     talks = yield conversations_step("conversations", images, vocabulary, teaching)
-    yield from builder_steps("data/clean_captions", pairs, out / "clean", "rules.patient_data=null")
+    yield from builder_steps("data/clean-captions", pairs, out / "clean", "rules.patient_data=null")
     yield from builder_steps("data/dedup", images, out / "dedup")
     yield from builder_steps("data/split", pairs, out / "split")
     yield from builder_steps("data/export-webdataset", pairs, out / "export")

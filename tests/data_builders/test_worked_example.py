@@ -107,7 +107,7 @@ def test_slides_become_tiles_and_broken_ones_are_named(data: Path, tmp_path: Pat
 
 def test_reports_keep_what_a_section_shows(data: Path, tmp_path: Path) -> None:
     eosin("build", "data/source", "source=dragon", f"folder={data / 'text' / 'dragon_reports'}", "--out", tmp_path / "reports")
-    eosin("build", "data/clean_reports", f"data={tmp_path / 'reports' / 'slides'}", "--out", tmp_path / "clean")
+    eosin("build", "data/clean-reports", f"data={tmp_path / 'reports' / 'slides'}", "--out", tmp_path / "clean")
     cleaned = open_artefact(tmp_path / "clean" / "slides")
     records = list(cleaned.records(Slide))
     assert records
