@@ -8,8 +8,10 @@
     │   ├── ArtefactError         an artefact of the wrong kind, of another plan, or damaged
     │   │   └── LockedError       another process is writing the artefact
     │   ├── MissingDependency     an optional package is absent; names the extra that brings it
-    │   └── Unsupported           the model or backend cannot do what was asked
+    │   ├── Unsupported           the model or backend cannot do what was asked
+    │   └── BudgetSpent           a run reached the limit that its recipe sets; it resumes with a larger one
     └── BackendError              a model server failed, timed out or broke its protocol
+        └── Overloaded            it asked for patience (429, 503 with Retry-After) to the last: nothing is wrong with the request
 
 A message says what came, what is allowed, and what to do. `Ctrl-C` ends with exit code 130.
 """
@@ -85,8 +87,16 @@ class Unsupported(UserError):
     """The model or backend cannot do what was asked."""
 
 
+class BudgetSpent(UserError):
+    """A run reached the limit of requests, tokens or money that its recipe sets; with a larger one it resumes."""
+
+
 class BackendError(EosinError):
     """A model server failed, timed out or broke its protocol."""
+
+
+class Overloaded(BackendError):
+    """A model server asked for patience to the last try (HTTP 429, or 503 with Retry-After): nothing is wrong with the request."""
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -40,11 +40,13 @@ class Resources:
         gpus: GPUs; a fraction shares one among several workers.
         model: what is loaded at the first task is dear and kept for the next ones. On this machine such a step runs in one process,
             whose model uses the cores itself; on Ray in actors.
+        here: the step waits for a server and keeps one account of it: every engine runs it in the process of the command.
     """
 
     cpus: int = 1
     gpus: float = 0.0
     model: bool = False
+    here: bool = False
 
     def __post_init__(self) -> None:
         if self.cpus < 1 or self.gpus < 0:
@@ -75,7 +77,7 @@ class LocalEngine:
             BackendError: a worker process died (killed, or out of memory); finished shards are kept.
         """
         workers = min(self.workers, len(tasks))
-        if workers <= 1 or resources.model:
+        if workers <= 1 or resources.model or resources.here:
             yield from map(function, tasks)
             return
         context, left = multiprocessing.get_context("spawn"), iter(tasks)

@@ -67,6 +67,9 @@ class RayEngine:
         """
         if not tasks:
             return
+        if resources.here:
+            yield from map(function, tasks)
+            return
         ray = self._connect()
         wanted, size = _share_out(ray, resources, len(tasks))
         left, deaths, patient = deque(tasks), Counter[str](), True

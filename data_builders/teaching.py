@@ -133,7 +133,7 @@ def vocabulary_of(config: TeachingConfig, labels: LabelSet) -> Vocabulary:
 
 def _plan(kind: str, images: Artefact, vocabulary: Vocabulary, settings: dict[str, object], size: int, title: str) -> Plan:
     tasks = [task for split, count in images.manifest["splits"].items() for task in chunked("images", split, count, size)]
-    facts = {key: images.plan.facts[key] for key in ("classes", "label_set") if key in images.plan.facts}
+    facts = {key: images.plan.facts[key] for key in ("classes", "label_set", "groups_unknown") if key in images.plan.facts}
     return Plan(
         kind,
         "build",

@@ -2,14 +2,15 @@
 
 python tools/scaling_run.py [--records 200000] [--side 96] [--workers 2] [--engine local | ray] [--png docs/images/memory_200k.png]
 
-Labelled images of noise (JPEG, each of its own) become image-text pairs and conversations, these WebDataset tars and LLaVA's JSON. It
-prints the cost of each step, and its memory late over its memory early (medians of the last and the second quarter of its time): 1.0 is
-flat. The last line is one JSON object.
+Labelled images of noise (JPEG, each of its own) become image-text pairs and conversations; these are cleaned, searched for duplicates,
+split, and exported as WebDataset tars and LLaVA's JSON. It prints the cost of each step, and its memory late over its memory early
+(medians of the last and the second quarter of its time): 1.0 is flat. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import tempfile
@@ -27,8 +28,8 @@ import psutil
 
 from eosin.artefacts import Artefact, Plan, Task
 from eosin.commands import add_engine, engine_of
-from eosin.data_builders.exports.llava import LlavaConfig, llava_steps
-from eosin.data_builders.exports.webdataset import WebDatasetConfig, webdataset_steps
+from eosin.config import load_recipe, read_recipe
+from eosin.data_builders.cli import BUILDERS, Steps
 from eosin.data_builders.questions import QuestionCounts
 from eosin.data_builders.teaching import TeachingConfig, conversations_step, pairs_step, vocabulary_of
 from eosin.images import encode_jpeg
@@ -71,8 +72,24 @@ def steps(records: int, side: int, out: Path) -> Generator[Step, Artefact, None]
     vocabulary = vocabulary_of(teaching, labels)
     pairs = yield pairs_step("image_text", images, vocabulary, teaching)
     talks = yield conversations_step("conversations", images, vocabulary, teaching)
-    yield from webdataset_steps(WebDatasetConfig(data=str(pairs.path)), out)
-    yield from llava_steps(LlavaConfig(data=str(talks.path)), out)
+    yield from builder_steps("data/clean-captions", pairs, out / "clean", "rules.patient_data=null")
+    yield from builder_steps("data/dedup", images, out / "dedup")
+    yield from builder_steps("data/split", pairs, out / "split")
+    yield from builder_steps("data/export-webdataset", pairs, out / "export")
+    yield from builder_steps("data/export-llava", talks, out / "export")
+
+
+def builder_steps(recipe: str, data: Artefact, out: Path, *overrides: str) -> Steps:
+    """The steps of a shipped recipe, each named after its folder too."""
+    builder = BUILDERS[str(read_recipe(recipe)["builder"])]
+    work = builder.steps(load_recipe(builder.config, recipe, (f"data={data.path}", *overrides)), out)
+    step = next(work, None)
+    while step is not None:
+        artefact = yield dataclasses.replace(step, name=f"{out.name}/{step.name}")
+        try:
+            step = work.send(artefact)
+        except StopIteration:
+            step = None
 
 
 @dataclass
@@ -124,7 +141,7 @@ def measure(records: int, side: int, out: Path, engine: Engine) -> tuple[list[di
         while step is not None:
             watch.stage, begun = step.name, time.monotonic()
             artefact = run_step(step, out / step.name, engine)
-            found.append(_cost(artefact, step.name, time.monotonic() - begun, watch))
+            found.append(cost(artefact, step.name, time.monotonic() - begun, watch, found[-1]["records"] if found else records))
             try:
                 step = work.send(artefact)
             except StopIteration:
@@ -132,8 +149,10 @@ def measure(records: int, side: int, out: Path, engine: Engine) -> tuple[list[di
     return found, watch
 
 
-def _cost(artefact: Artefact, name: str, seconds: float, watch: Watch) -> dict[str, Any]:
-    count = artefact.manifest["counts"]["out"]
+def cost(artefact: Artefact, name: str, seconds: float, watch: Watch, before: int = 1) -> dict[str, Any]:
+    """What a stage took, for a million records, and how its memory grew; `before`: the records of the stage before it."""
+    # A search that finds nothing has no records: its cost is that of what it went through.
+    count = artefact.manifest["counts"]["out"] or before
     size = sum(facts["size"] for facts in artefact.manifest["files"].values())
     memory = [megabytes for stage, _, megabytes in watch.samples if stage == name] or [0.0]
     quarter = max(1, len(memory) // 4)
@@ -148,6 +167,14 @@ def _cost(artefact: Artefact, name: str, seconds: float, watch: Watch) -> dict[s
         "peak_mb": round(max(memory)),
         "late_over_early": round(late / early, 2) if early else 0.0,
     }
+
+
+def print_table(found: list[dict[str, Any]]) -> None:
+    """The costs, a line a stage."""
+    columns = list(found[0])
+    widths = [max(len(column), *(len(str(row[column])) for row in found)) for column in columns]
+    for cells in (columns, *([str(row[column]) for column in columns] for row in found)):
+        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
 
 
 def draw(watch: Watch, title: str, path: Path) -> None:
@@ -180,10 +207,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, engine_of(options) as engine:
         found, watch = measure(options.records, options.side, Path(folder), engine)
-    columns = list(found[0])
-    widths = [max(len(column), *(len(str(row[column])) for row in found)) for column in columns]
-    for cells in (columns, *([str(row[column]) for column in columns] for row in found)):
-        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
+    print_table(found)
     if options.png:
         draw(watch, f"{options.records:,} records, {options.workers} workers, engine {options.engine}", options.png)
     settings = {name: getattr(options, name) for name in ("records", "side", "workers", "engine")}

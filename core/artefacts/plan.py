@@ -18,6 +18,8 @@ KINDS = (
     "slides",
     "tiles",
     "embeddings",
+    "fingerprints",
+    "clusters",
     "predictions",
     "exported",
     "clip_model",

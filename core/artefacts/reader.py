@@ -106,14 +106,13 @@ def verify(artefact: Artefact) -> list[str]:
 def _compare(folder: Path, manifest: dict[str, Any], hashed: bool) -> list[str]:
     problems = []
     listed: dict[str, dict[str, Any]] = manifest["files"]
-    present = {path.relative_to(folder).as_posix(): path for path in tracked_files(folder)}
+    present = {name: (folder / name).stat().st_size for name in tracked_files(folder)}
     for name, facts in listed.items():
-        path = present.get(name)
-        if path is None:
+        if name not in present:
             problems.append(f"{name} is missing")
-        elif path.stat().st_size != facts["size"]:
-            problems.append(f"{name} has {path.stat().st_size} bytes, not {facts['size']}")
-        elif hashed and sha256_of(path) != facts["sha256"]:
+        elif present[name] != facts["size"]:
+            problems.append(f"{name} has {present[name]} bytes, not {facts['size']}")
+        elif hashed and sha256_of(folder / name) != facts["sha256"]:
             problems.append(f"{name} has another sha256")
     problems.extend(f"{name} is not listed" for name in present if name not in listed)
     return problems

@@ -31,6 +31,7 @@ from eosin.records import REJECT_SCHEMA, SCHEMAS, Record, Reject, to_table
 
 # About 100 rows a row group: the unit in which readers shuffle and resume.
 ROWS_PER_GROUP = 100
+_REJECTS_A_GROUP = 10_000
 # Image columns hold few repeats: a dictionary of them only costs memory.
 _DICTIONARY_COLUMNS = ("source", "licence", "group", "split", "slide", "task", "label", "organ", "stain", "condition", "model", "benchmark")
 _SOFTWARE = ("eosin", "numpy", "pillow", "pyarrow", "torch", "open_clip_torch", "transformers", "peft", "faiss-cpu", "scikit-learn")
@@ -159,24 +160,37 @@ class ArtefactWriter:
         with replacing(self.path / "README.md") as temporary:
             temporary.write_text(card(self.plan, summary), encoding="utf-8")
         self._remove_leftovers()
-        files = {
-            found.relative_to(self.path).as_posix(): {"size": found.stat().st_size, "sha256": sha256_of(found)}
-            for found in tracked_files(self.path)
-        }
         write_json(self.path / "run.json", self._run_facts())
         write_json(
             self.path / "manifest.json",
-            {"plan": self.plan.to_json(), "plan_digest": self.plan.digest, "files": files, **summary},
+            {"plan": self.plan.to_json(), "plan_digest": self.plan.digest, "files": self._files(sidecars), **summary},
         )
         return open_artefact(self.path)
 
+    def _files(self, sidecars: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Every file with its size and sha256."""
+        # Shards were hashed by whoever wrote them: to read all of a large artefact again would only take damage since then for the truth.
+        hashed = {sidecar["shard"]: sidecar["sha256"] for sidecar in sidecars}
+        return {
+            name: {"size": (self.path / name).stat().st_size, "sha256": hashed.get(name) or sha256_of(self.path / name)}
+            for name in tracked_files(self.path)
+        }
+
     def _merge_rejects(self) -> None:
         parts = [self.path / "_done" / f"{name}.rejects.parquet" for name in self.plan.shard_names()]
-        tables = [read_parquet(part) for part in parts if part.is_file()]
-        if not tables:
+        tables = (read_parquet(part) for part in parts if part.is_file())
+        first = next(tables, None)
+        if first is None:
             return
-        with replacing(self.path / "rejects" / "rejects.parquet") as temporary:
-            pq.write_table(pa.concat_tables(tables), temporary)
+        with replacing(self.path / "rejects" / "rejects.parquet") as temporary, pq.ParquetWriter(temporary, REJECT_SCHEMA) as writer:
+            held, rows = [first], len(first)
+            for table in tables:
+                if rows >= _REJECTS_A_GROUP:
+                    writer.write_table(pa.concat_tables(held))
+                    held, rows = [], 0
+                held.append(table)
+                rows += len(table)
+            writer.write_table(pa.concat_tables(held))
 
     def _remove_leftovers(self) -> None:
         """Temporary files of killed runs."""

@@ -24,6 +24,7 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "build": Verb("eosin.data_builders.cli", "build a data set from phantoms, folders or published corpora"),
+    "audit": Verb("eosin.data_builders.audit.cli", "find leakage between training and evaluation data, and flaws of both"),
     "clip": Verb("eosin.clip.cli", "train | embed | export a pathology CLIP"),
     "llm": Verb("eosin.llm.cli", "train | chat | export a vision-language assistant"),
     "index": Verb("eosin.retrieval.cli", "build | search an index of cases"),

@@ -10,15 +10,18 @@ spoken to directly, whatever proxy the environment names.
 from __future__ import annotations
 
 import os
+import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from eosin.errors import BackendError, ConfigError, EosinError, InputError, MissingDependency, Unsupported
+from eosin.errors import BackendError, ConfigError, EosinError, InputError, MissingDependency, Overloaded, Unsupported
 from eosin.models.protocols import Capabilities, Chat, Delta, FinishReason, Reply, Sampling, Usage, fingerprint_of
 from eosin.models.specs import ChatSpec
 from eosin.models.sse import DONE, SseParser, error_words, json_event
@@ -27,15 +30,26 @@ from eosin.models.wire import finish_reason_of, logprobs_of, usage_of, wire_mess
 if TYPE_CHECKING:
     import httpx
 
+T = TypeVar("T")
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _REFUSED = frozenset({400, 413, 415, 422})
-_MISCONFIGURED = frozenset({401, 403, 404, 405})
+_MISCONFIGURED = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405})
+# These ask for patience alone, and so does a 503 that says when to come again.
+_BUSY = frozenset({429, 529})
 _LONGEST_WAIT = 60.0
+# A server that names its own time is believed, but a run does not sleep through the night.
+_LONGEST_RETRY_AFTER = 600.0
+_LONGEST_BODY = 32 * 2**20
+# Requests that were refused together must not come back together.
+_SPREAD = 0.25
+_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 @dataclass(frozen=True)
 class Retry:
-    """When a request is tried again: after 408, 409, 429, 5xx, a broken connection or a timeout.
+    """When a request is tried again: after 408, 409, 429, 5xx, a broken connection, a timeout, or a 200 that holds no whole reply.
+
+    A stream that the caller has seen a part of is not tried again.
 
     Attributes:
         attempts: requests in all.
@@ -47,11 +61,11 @@ class Retry:
 
 
 class _Again(Exception):
-    """A failure that another attempt may mend."""
+    """A failure that another attempt may mend; `busy` where the server only asks for patience."""
 
-    def __init__(self, message: str, wait: float | None = None) -> None:
+    def __init__(self, message: str, wait: float | None = None, *, busy: bool = False) -> None:
         super().__init__(message)
-        self.wait = wait
+        self.wait, self.busy = wait, busy
 
 
 class HttpChat:
@@ -60,13 +74,24 @@ class HttpChat:
     Args:
         spec: with `url`, the server's base such as http://127.0.0.1:8000/v1, and `model`, the name at the server.
         retry: when to try again.
+        fields: more fields of every request body, such as `response_format` or a server's own.
+        streamed: whole replies are sent as a stream as well, so that time limits count between tokens, not over the reply.
+        pause: waits so many seconds between two attempts; what it raises ends the request. `time.sleep` where it is left out.
 
     Raises:
         ConfigError: `url` is not http(s), or the variable `api_key_env` is not set.
         MissingDependency: httpx is not installed.
     """
 
-    def __init__(self, spec: ChatSpec, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        spec: ChatSpec,
+        retry: Retry | None = None,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        streamed: bool = False,
+        pause: Callable[[float], None] | None = None,
+    ) -> None:
         try:
             import httpx
         except ModuleNotFoundError as error:
@@ -76,10 +101,13 @@ class HttpChat:
             raise ConfigError(f"url is {spec.url!r}; it must be the server's base, such as http://127.0.0.1:8000/v1")
         self._spec = spec
         self._retry = retry or Retry()
+        self._fields, self._streamed, self._pause = dict(fields or {}), streamed, pause or time.sleep
+        headers = _headers(spec.api_key_env)
+        self._key = headers.get("Authorization", "").removeprefix("Bearer ")
         self._url = f"{(spec.url or '').rstrip('/')}/chat/completions"
         self._fingerprint = fingerprint_of([], implementation="http", url=spec.url, model=spec.model)
         self._client = httpx.Client(
-            headers=_headers(spec.api_key_env),
+            headers=headers,
             timeout=httpx.Timeout(spec.timeout, connect=min(10.0, spec.timeout), pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=spec.batch_size),
             trust_env=address.hostname not in ("127.0.0.1", "localhost", "::1"),
@@ -103,10 +131,11 @@ class HttpChat:
             InputError: the server refused a chat, for instance as longer than the model's context.
             ConfigError: the server knows no such model or key.
             BackendError: the server failed on every attempt, or broke the protocol.
+            Overloaded: it answered the last attempt with 429, or with 503 and `Retry-After`.
             Unsupported: a slide part.
         """
-        if not batch:
-            return []
+        if len(batch) < 2:
+            return [self._reply(chat, sampling) for chat in batch]
         pool = ThreadPoolExecutor(min(self._spec.batch_size, len(batch)), thread_name_prefix="http-chat")
         try:
             return list(pool.map(lambda chat: self._reply(chat, sampling), batch))
@@ -119,9 +148,9 @@ class HttpChat:
         Raises:
             ImageError, InputError, ConfigError, BackendError, Unsupported: see `generate`.
         """
-        body = self._body(chat, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
-        with self._open(body) as response:
-            yield from _deltas(_events(response))
+        body = self._body(chat, sampling) | _STREAM
+        with self._reading(self._persist(lambda: self._attempt(body))) as response:
+            yield from _deltas(_events(response, self._spec.timeout))
 
     def score(self, chat: Chat, options: Sequence[str]) -> list[float]:
         """Not offered by the Chat Completions API.
@@ -135,26 +164,29 @@ class HttpChat:
         )
 
     def _body(self, chat: Chat, sampling: Sampling) -> dict[str, Any]:
-        return {"model": self._spec.model, "messages": wire_messages(chat), **wire_sampling(sampling)}
+        return {"model": self._spec.model, "messages": wire_messages(chat), **wire_sampling(sampling), **self._fields}
 
     def _reply(self, chat: Chat, sampling: Sampling) -> Reply:
-        with self._open(self._body(chat, sampling)) as response:
-            choice, usage = _only_choice(json_event(response.text))
-        message = choice.get("message") or {}
-        return Reply(
-            text=message.get("content") or "",
-            finish_reason=finish_reason_of(choice.get("finish_reason")),
-            usage=usage or Usage(0, 0),
-            logprobs=logprobs_of(choice) if sampling.logprobs else None,
-            tool_calls=tuple(message.get("tool_calls") or ()),
-        )
+        body = self._body(chat, sampling) | (_STREAM if self._streamed else {})
+        return self._persist(lambda: self._whole(body, sampling))
+
+    def _whole(self, body: dict[str, Any], sampling: Sampling) -> Reply:
+        response = self._attempt(body)
+        try:
+            with self._reading(response):
+                return (
+                    _collected(_deltas(_events(response, self._spec.timeout)))
+                    if self._streamed
+                    else _reply_of(json_event(response.text), sampling)
+                )
+        except BackendError as error:
+            raise _Again(str(error)) from error
 
     @contextmanager
-    def _open(self, body: dict[str, Any]) -> Iterator[httpx.Response]:
-        """A successful response, its body read unless the request streams."""
+    def _reading(self, response: httpx.Response) -> Iterator[httpx.Response]:
+        """A successful response, whose body is read already unless the request streams."""
         import httpx
 
-        response = self._send(body)
         try:
             yield response
         except httpx.TimeoutException as error:
@@ -164,15 +196,18 @@ class HttpChat:
         finally:
             response.close()
 
-    def _send(self, body: dict[str, Any]) -> httpx.Response:
+    def _persist(self, act: Callable[[], T]) -> T:
+        """What `act` gives, tried again while that may help."""
         wait = self._retry.first_wait
         for attempt in range(1, self._retry.attempts + 1):
             try:
-                return self._attempt(body)
+                return act()
             except _Again as again:
                 if attempt == self._retry.attempts:
-                    raise BackendError(f"{self._url} failed {attempt} times; the last time: {again}") from again
-                time.sleep(min(again.wait if again.wait is not None else wait, _LONGEST_WAIT))
+                    kind = Overloaded if again.busy else BackendError
+                    raise kind(f"{self._url} failed {attempt} times; the last time: {self._without_key(str(again))}") from again
+                seconds = min(wait, _LONGEST_WAIT) if again.wait is None else min(again.wait, _LONGEST_RETRY_AFTER)
+                self._pause(seconds * (1 + _SPREAD * random.random()))
                 wait *= 2
         raise BackendError(f"no attempt was allowed: retry.attempts is {self._retry.attempts}, at least 1 is needed")
 
@@ -188,19 +223,39 @@ class HttpChat:
         if response.status_code == 200 and body.get("stream"):
             return response
         try:
-            response.read()
+            whole = self._read(response)
         except httpx.HTTPError as error:
             raise _Again(f"the connection broke while the answer was read ({error})") from error
         finally:
             response.close()
-        if response.status_code != 200:
-            raise self._failure(response)
-        return response
+        if whole.status_code != 200:
+            raise self._failure(whole)
+        return whole
+
+    def _read(self, response: httpx.Response) -> httpx.Response:
+        """The response with its body, which must not take longer than `timeout` as a whole: a byte now and then is a hang too."""
+        import httpx
+
+        pieces, size, end = [], 0, time.monotonic() + self._spec.timeout
+        for piece in response.iter_bytes():
+            pieces.append(piece)
+            size += len(piece)
+            if size > _LONGEST_BODY:
+                raise _Again(f"an answer of more than {_LONGEST_BODY} bytes")
+            if time.monotonic() > end:
+                raise _Again(f"an answer that was not whole after {self._spec.timeout:g} s")
+        said = {name: response.headers[name] for name in ("content-type", "retry-after") if name in response.headers}
+        return httpx.Response(response.status_code, headers=said, content=b"".join(pieces))
+
+    def _without_key(self, words: str) -> str:
+        """Some servers answer a wrong key with the key; it must not reach a log."""
+        return words.replace(self._key, "(key)") if self._key else words
 
     def _failure(self, response: httpx.Response) -> Exception:
-        status, words = response.status_code, error_words(response.text)
+        status, words = response.status_code, self._without_key(error_words(response.text))
         if status in _RETRIED:
-            return _Again(f"HTTP {status}: {words}", _seconds(response.headers.get("retry-after")))
+            wait = _seconds(response.headers.get("retry-after"))
+            return _Again(f"HTTP {status}: {words}", wait, busy=status in _BUSY or (status == 503 and wait is not None))
         return _final_error(self._url, status, words)
 
 
@@ -222,11 +277,41 @@ def _final_error(url: str, status: int, words: str) -> EosinError:
 
 
 def _seconds(value: str | None) -> float | None:
-    """`Retry-After` in seconds; its form as a date is not followed."""
+    """`Retry-After` in seconds; a date (RFC 9110, 10.2.3) counts from now."""
+    if value is None:
+        return None
     try:
-        return max(0.0, float(value)) if value is not None else None
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(value)
     except ValueError:
         return None
+    return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time())
+
+
+def _reply_of(value: dict[str, Any], sampling: Sampling) -> Reply:
+    choice, usage = _only_choice(value)
+    message = choice.get("message") or {}
+    text = message.get("content") if isinstance(message, dict) else message
+    if not isinstance(message, dict) or not isinstance(text, str | None):
+        raise BackendError(f"the server's reply holds no text where it should: {message!r:.200}")
+    return Reply(
+        text=text or "",
+        finish_reason=finish_reason_of(choice.get("finish_reason")),
+        usage=usage or Usage(0, 0),
+        logprobs=logprobs_of(choice) if sampling.logprobs else None,
+        tool_calls=tuple(message.get("tool_calls") or ()),
+    )
+
+
+def _collected(deltas: Iterator[Delta]) -> Reply:
+    pieces = list(deltas)
+    last = pieces[-1]
+    if last.finish_reason is None:
+        raise BackendError("the server's stream ended without finish_reason: the reply was cut off")
+    return Reply("".join(piece.text for piece in pieces), last.finish_reason, last.usage or Usage(0, 0))
 
 
 def _only_choice(value: dict[str, Any]) -> tuple[dict[str, Any], Usage | None]:
@@ -236,14 +321,17 @@ def _only_choice(value: dict[str, Any]) -> tuple[dict[str, Any], Usage | None]:
     return choices[0], usage_of(value.get("usage"))
 
 
-def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """The objects of a server-sent event stream, up to [DONE] or its end."""
-    parser = SseParser()
+def _events(response: httpx.Response, patience: float) -> Iterator[dict[str, Any]]:
+    """The objects of a server-sent event stream, up to [DONE] or its end; comments alone keep nobody waiting for longer than `patience`."""
+    parser, heard = SseParser(), time.monotonic()
     for chunk in response.iter_bytes():
         for data in parser.feed(chunk):
             if data == DONE:
                 return
             yield json_event(data)
+            heard = time.monotonic()
+        if time.monotonic() - heard > patience:
+            raise BackendError(f"the server sent nothing but comments for {patience:g} s")
 
 
 def _deltas(events: Iterator[dict[str, Any]]) -> Iterator[Delta]:

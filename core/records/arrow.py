@@ -12,9 +12,12 @@ import pyarrow as pa
 from eosin.errors import InputError
 from eosin.records.kinds import (
     Box,
+    ClusterMember,
     Conversation,
     Embedding,
     Exported,
+    Finding,
+    Fingerprint,
     ImageText,
     LabelledImage,
     Message,
@@ -96,6 +99,31 @@ _OWN: dict[type[Record], list[tuple[str, pa.DataType]]] = {
         ("topic", pa.string()),
     ],
     Exported: [("path", pa.string()), ("key", pa.string())],
+    Fingerprint: [
+        ("record", pa.string()),
+        ("place", pa.int64()),
+        ("label", pa.string()),
+        ("text", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("file", pa.binary()),
+        ("pixels", pa.binary()),
+        ("signs", pa.binary()),
+        ("spectrum", pa.binary()),
+        ("grey", pa.binary()),
+        ("words", pa.binary()),
+        ("colour", pa.list_(pa.float64())),
+    ],
+    ClusterMember: [("within", pa.string()), ("representative", pa.string()), ("method", pa.string()), ("distance", pa.float64())],
+    Finding: [
+        ("finding", pa.string()),
+        ("data", pa.string()),
+        ("record", pa.string()),
+        ("against", pa.string()),
+        ("other", pa.string()),
+        ("score", pa.float64()),
+        ("detail", pa.string()),
+    ],
 }
 
 

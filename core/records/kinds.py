@@ -161,13 +161,16 @@ class LabelledImage(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Slide(Record):
-    """A whole slide: `path` is relative to the artefact, or to the root that `run.json` names."""
+    """A whole slide: `path` is relative to the artefact, or to the root that `run.json` names.
+
+    A report whose slide is not at hand is a slide too: `path` is empty, and `width` and `height` are None.
+    """
 
     kind: ClassVar[str] = "slides"
     path: str
     case: str | None = None
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
     labels: tuple[str, ...] = ()
     report: str | None = None
 
@@ -243,6 +246,84 @@ class Exported(Record):
     kind: ClassVar[str] = "exported"
     path: str
     key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint(Record):
+    """What duplicates of one image, and of the text beside it, are found by; the record's text goes with its first image.
+
+    Attributes:
+        record: id of the record.
+        place: which of its images; -1 where it has none.
+        label: the class, where there is one.
+        text: the beginning of captions or messages, for people.
+        width: pixels, 0 where the image could not be decoded.
+        height: likewise.
+        file: sha256 of the encoded bytes; empty without an image.
+        pixels: sha256 of size and decoded RGB.
+        signs: perceptual hashes of the views, or null for a blank or unreadable image.
+        spectrum: descriptor by which candidates are found, likewise.
+        grey: a small grey picture, uint8.
+        words: exact digest of the text and its MinHash, or null where it is too short.
+        colour: means and standard deviations of the optical density of red, green and blue.
+    """
+
+    kind: ClassVar[str] = "fingerprints"
+    record: str
+    place: int = 0
+    label: str | None = None
+    text: str = ""
+    width: int = 0
+    height: int = 0
+    file: bytes = b""
+    pixels: bytes = b""
+    signs: bytes | None = None
+    spectrum: bytes | None = None
+    grey: bytes | None = None
+    words: bytes | None = None
+    colour: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterMember(Record):
+    """A record that has duplicates; its id is the record's.
+
+    Attributes:
+        within: the record's split: the table itself is of none.
+        representative: id of the record that stands for the cluster, and names it.
+        method: what linked it most surely: `exact`, `hash`, `text` or `embedding`.
+        distance: of the method, to the nearest other member: bits, or 1 - likeness.
+    """
+
+    kind: ClassVar[str] = "clusters"
+    within: str
+    representative: str
+    method: str
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding(Record):
+    """One finding of an audit, about a record of the data to be cleaned; source, licence and group are that record's.
+
+    Attributes:
+        finding: its name, such as `near_image`.
+        data: the data set: its place on the command line.
+        record: id of the record; null where the finding is about a whole data set.
+        against: the other record's data set.
+        other: id of the other record.
+        score: distance, likeness or size of the deviation; the finding's name says which.
+        detail: in words.
+    """
+
+    kind: ClassVar[str] = "audit"
+    finding: str
+    data: str
+    record: str | None = None
+    against: str | None = None
+    other: str | None = None
+    score: float = 0.0
+    detail: str = ""
 
 
 R = TypeVar("R", bound=Record)

@@ -15,12 +15,24 @@ from transformers import LlamaConfig
 from eosin.clip.architecture import find_architecture
 from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
 from eosin.config import load_recipe
+from eosin.data_builders.balance import BalanceConfig
+from eosin.data_builders.cleaning.clean import CleanConfig
+from eosin.data_builders.duplicates.builder import DedupConfig
 from eosin.data_builders.evidence_cases import EvidenceConfig
 from eosin.data_builders.exports.llava import LlavaConfig
 from eosin.data_builders.exports.webdataset import WebDatasetConfig
 from eosin.data_builders.image_folder import ImageFolderConfig
 from eosin.data_builders.phantom_set import PhantomsConfig
 from eosin.data_builders.phrasing import load_phrasing
+from eosin.data_builders.resplit import SplitConfig
+from eosin.data_builders.slides.settings import TileSlidesConfig
+from eosin.data_builders.sources.builder import SourceConfig
+from eosin.data_builders.teach import TeachConfig
+from eosin.data_builders.writing.captions import CaptionsConfig
+from eosin.data_builders.writing.instructions import InstructionsConfig
+from eosin.data_builders.writing.prompts import load_prompt
+from eosin.data_builders.writing.tiles import RetrievalPrompts, TilesConfig
+from eosin.data_builders.writing.tools import load_tools
 from eosin.errors import ConfigError
 from eosin.eval.config import ColourConfig, ScoreConfig, VqaConfig, ZeroShotConfig
 from eosin.eval.encoder_config import ProbeConfig, RetrievalConfig, SlideProbeConfig, SlideZeroShotConfig
@@ -80,8 +92,21 @@ RECIPES = {
     **dict.fromkeys(("eval/linear-probe", "eval/knn", "eval/few-shot", "eval/simpleshot"), Recipe(ProbeConfig)),
     **dict.fromkeys(("eval/slides-topk", "eval/slides-tumour-ratio"), Recipe(SlideZeroShotConfig, ("model=x",))),
     **dict.fromkeys(("eval/slide-probe", "eval/survival"), Recipe(SlideProbeConfig)),
+    "data/clean-captions": Recipe(CleanConfig),
+    "data/clean-reports": Recipe(CleanConfig),
+    "data/split": Recipe(SplitConfig),
+    "data/balance": Recipe(BalanceConfig),
+    "data/dedup": Recipe(DedupConfig),
+    "data/source": Recipe(SourceConfig),
+    "data/teach": Recipe(TeachConfig),
     "data/export-webdataset": Recipe(WebDatasetConfig),
     "data/export-llava": Recipe(LlavaConfig),
+    "data/tile-slides": Recipe(TileSlidesConfig),
+    "data/write-tiles": Recipe(TilesConfig),
+    "data/write-captions": Recipe(CaptionsConfig),
+    "data/write-labels": Recipe(CaptionsConfig),
+    "data/write-instructions": Recipe(InstructionsConfig),
+    "data/write-reports": Recipe(InstructionsConfig),
 }
 ARCHITECTURES = {"clip-vit-192x6-96": "clip", "clip-conch-b16-448": "clip", "llama-256x4": "llama"}
 # vLLM's constraints are read in tests/serve/test_vllm_env.py, the chat template in tests/llm/test_encoding.py.
@@ -94,7 +119,8 @@ def names(folder: str, suffix: str) -> list[str]:
 
 def test_every_file_has_a_reader() -> None:
     read = {f"{name}.yaml" for name in RECIPES} | {f"architectures/{name}.json" for name in ARCHITECTURES} | READ_ELSEWHERE
-    for folder, suffix in (("labels", ".yaml"), ("vision", ".yaml"), ("prompts", ".yaml"), ("questions", ".yaml"), ("templates", ".jinja")):
+    folders = ("labels", "vision", "prompts", "questions", "writing", "cleaning", "writing/prompts")
+    for folder, suffix in (*((folder, ".yaml") for folder in folders), ("templates", ".jinja")):
         read |= {f"{name}{suffix}" for name in names(folder, suffix)}
     shipped = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert shipped == read, "a new file needs its line in this test; a removed one must leave it"
@@ -130,6 +156,19 @@ def test_a_phrasing_asks_about_the_class_in_every_way(name: str) -> None:
     assert words.open
     assert words.closed
     assert words.mcq
+
+
+@pytest.mark.parametrize("name", names("writing/prompts", ".yaml"))
+def test_a_writing_prompt_holds_together(name: str) -> None:
+    prompt = load_prompt(name.removeprefix("writing/prompts/"))
+    assert prompt.slots
+    assert prompt.chat(dict.fromkeys(prompt.slots, "x")).messages[-1].role == "user"
+
+
+def test_tools_and_retrieval_prompts_hold_together() -> None:
+    assert "detect_objects" in load_tools("tools").instruction
+    assert len(load_recipe(RetrievalPrompts, "writing/retrieval").of("Colon")) > 12
+    assert names("writing", ".yaml") == ["writing/retrieval", "writing/tools"]
 
 
 @pytest.mark.parametrize("name", names("prompts", ".yaml"))

@@ -20,7 +20,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from eosin.artefacts import Artefact, ArtefactWriter, InputRef, Plan, RecordTable, Task, files, open_artefact, verify
+from eosin.artefacts import Artefact, ArtefactWriter, InputRef, Plan, RecordTable, Task, files, open_artefact, verify, writer
 from eosin.artefacts.writer import write_shard
 from eosin.cli import main
 from eosin.errors import ArtefactError, BackendError, InputError, LockedError
@@ -95,6 +95,24 @@ def test_counts_rejects_and_files_are_all_in_the_manifest(tmp_path: Path) -> Non
     assert rejects[0] == {"task": "train-00000", "key": "train3", "reason": "blank", "message": "no tissue"}
     assert verify(artefact) == []
     assert [path.name for path in artefact.shards("train")] == ["train-00000.parquet", "train-00001.parquet", "train-00002.parquet"]
+
+
+def test_rejects_of_many_tasks_are_all_there_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_REJECTS_A_GROUP", 5)
+    build(tmp_path / "a", *chunked("s", "train", 250, 10))
+    rejects = pq.ParquetFile(tmp_path / "a/rejects/rejects.parquet")
+    assert rejects.num_row_groups > 3
+    assert rejects.read(["key"]).column("key").to_pylist() == [f"train{number}" for number in range(250) if number % 7 == 3]
+
+
+def test_damage_between_writing_and_finishing_is_not_taken_for_the_truth(tmp_path: Path) -> None:
+    build(tmp_path / "a")
+    (tmp_path / "a/manifest.json").unlink()
+    shard = tmp_path / "a/data/train-00001.parquet"
+    with shard.open("r+b") as file:
+        # A byte of the magic number at the start: nothing but a checksum looks at it.
+        file.write(b"X")
+    assert verify(build(tmp_path / "a")) == ["data/train-00001.parquet has another sha256"]
 
 
 def test_records_come_in_order_and_by_number(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Small image folders, small recipes, and the command in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
+from eosin.artefacts import Plan, Task
 from eosin.data_builders.cli import main
 from eosin.images import encode_png
+from eosin.pipeline import LocalEngine, Step, run_step
+from eosin.records import SPLITS, Record
 
 Build = Callable[..., Path]
 
@@ -65,3 +68,17 @@ def small_phantoms() -> dict[str, Any]:
         },
         "slides": {"count": 0},
     }
+
+
+@pytest.fixture
+def write_artefact(tmp_path: Path) -> Callable[..., Path]:
+    """Write records of one kind as an artefact: `write_artefact(records, "name", classes=[...])`, a shard a split."""
+
+    def make(records: Sequence[Record], name: str = "given", **facts: Any) -> Path:
+        splits = [split for split in SPLITS if any(record.split == split for record in records)]
+        tasks = tuple(Task("given", 0, sum(record.split == split for record in records), split) for split in splits)
+        plan = Plan(records[0].kind, "test", {"ids": [record.id for record in records]}, (), tasks, facts)
+        step = Step(name, plan, lambda task: [record for record in records if record.split == task.split])
+        return run_step(step, tmp_path / name, LocalEngine()).path
+
+    return make

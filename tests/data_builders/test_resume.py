@@ -1,15 +1,19 @@
-import os
-import random
-import signal
+"""Builds that are killed at random points, by the tool that does it to any recipe."""
+
+import json
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from eosin.artefacts import open_artefact, verify
+from eosin.artefacts import open_artefact
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "kill_and_resume.py"
+Build = Callable[..., Path]
 
 
 def content(out: Path) -> dict[str, bytes]:
@@ -21,31 +25,41 @@ def content(out: Path) -> dict[str, bytes]:
     }
 
 
-def start(recipe: Path, out: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "eosin.cli", "build", str(recipe), "--out", str(out), "--workers", "1"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def kill(*arguments: str, out: Path, kills: int) -> dict[str, Any]:
+    """What the tool found."""
+    command = [sys.executable, str(TOOL), *arguments, "--out", str(out), "--kills", str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def test_killed_at_random_moments_and_started_again_the_result_is_the_same(tmp_path: Path, small_phantoms: dict[str, Any]) -> None:
+def test_killed_at_ten_random_points_and_started_again_the_result_is_the_same(tmp_path: Path, small_phantoms: dict[str, Any]) -> None:
     recipe = tmp_path / "recipe.yaml"
-    small_phantoms["splits"]["train"]["tiles"] = 5
     recipe.write_text(yaml.safe_dump({**small_phantoms, "slides": {"count": 1, "width": 1024, "height": 1024}}))
-    straight = start(recipe, tmp_path / "straight")
-    began = time.monotonic()
-    assert straight.wait(120) == 0
-    whole = time.monotonic() - began
-    out, kills, moments = tmp_path / "killed", 0, random.Random(0)
-    for share in (0.5, 0.65, 0.8):
-        process = start(recipe, out)
-        try:
-            process.wait(whole * (share + 0.1 * moments.random()))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    last = start(recipe, out)
-    assert last.wait(120) == 0
-    assert kills >= 1
-    assert content(out) == content(tmp_path / "straight")
-    for name in ("labelled_images", "image_text", "conversations", "slides"):
-        assert verify(open_artefact(out / name)) == []
+    found = kill(str(recipe), out=tmp_path, kills=10)
+    assert found["kills"] >= 5
+    assert content(tmp_path / "killed") == content(tmp_path / "straight")
+    names = {open_artefact(path.parent).path.name for path in (tmp_path / "killed").glob("*/manifest.json")}
+    assert names == {"labelled_images", "image_text", "conversations", "slides"}
+
+
+@pytest.mark.parametrize("export", ["webdataset", "llava"])
+def test_killed_exports_are_the_same_too(tmp_path: Path, build: Build, small_phantoms: dict[str, Any], export: str) -> None:
+    data = build(small_phantoms) / "conversations"
+    small = ["samples_a_shard=7"] if export == "webdataset" else []
+    found = kill(f"data/export-{export}", f"data={data}", *small, out=tmp_path / "run", kills=3)
+    assert found["kills"] >= 1
+    assert content(tmp_path / "run/killed") == content(tmp_path / "run/straight")
+
+
+def test_the_tool_names_a_file_that_differs(tmp_path: Path, small_phantoms: dict[str, Any]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(small_phantoms))
+    command = [sys.executable, str(TOOL), str(recipe), "--out", str(tmp_path), "--kills", "0"]
+    assert subprocess.run(command, capture_output=True, timeout=100, check=False).returncode == 0
+    card = tmp_path / "straight/image_text/README.md"
+    card.write_bytes(card.read_bytes().replace(b"---", b"+++", 1))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["different"] == ["image_text/README.md"]

@@ -1,0 +1,226 @@
+"""Which slides there are: a folder of them, or a CSV that names them; whose they are, and what is known of them.
+
+CSV, one row a slide, `slide` wanted, the rest optional:
+
+    slide    path, relative to the CSV's own folder
+    case     the patient; without it the TCGA barcode's first 12 characters, else the slide's name
+    label    class of the slide, given to each of its tiles
+    split    train, val, test or none
+    licence  of the slide
+    mpp      as in `mpp_overrides`
+
+`mpp_overrides` is a CSV with the columns slide (its path, or its name without suffix) and mpp (microns per pixel of level 0).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eosin.artefacts.files import digest_of_file
+from eosin.artefacts.plan import canonical_json
+from eosin.data_builders.folder_files import find_files, printable
+from eosin.data_builders.slides.reader import PLAUSIBLE_MPP, SlideReader
+from eosin.errors import ImageError, InputError
+from eosin.records import SPLITS, Reject
+
+SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm")
+_TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])")
+_COLUMNS = ("slide", "case", "label", "split", "licence", "mpp")
+
+
+@dataclass(frozen=True)
+class SlideEntry:
+    """A slide of the list.
+
+    Attributes:
+        name: unique, fit for a file name.
+        path: relative to the root.
+        case: the patient.
+        split: one of `SPLITS`.
+        label: class, or None.
+        licence: or None.
+        mpp: the override, or None.
+    """
+
+    name: str
+    path: str
+    case: str
+    split: str
+    label: str | None = None
+    licence: str | None = None
+    mpp: float | None = None
+
+
+@dataclass(frozen=True)
+class SlideList:
+    """All slides below `root`, in a stable order, and what is none."""
+
+    root: Path
+    slides: tuple[SlideEntry, ...]
+    rejects: tuple[Reject, ...]
+
+    def digest(self) -> str:
+        """sha256 over the list and the files, large ones by samples: terabytes are not read twice."""
+        digest = hashlib.sha256()
+        for entry in self.slides:
+            digest.update(canonical_json([vars(entry), digest_of_file(self.root / entry.path)]))
+        digest.update(canonical_json([vars(reject) for reject in self.rejects]))
+        return digest.hexdigest()
+
+
+def list_slides(where: Path, overrides: Path | None = None, split: str = "none") -> SlideList:
+    """The slides of a folder, or those a CSV names.
+
+    Args:
+        where: a folder, searched to any depth, or a CSV.
+        overrides: the CSV of mpp, or None.
+        split: of slides whose row names none.
+
+    Raises:
+        InputError: there is neither, or not one slide, or a CSV that does not hold together.
+    """
+    if where.is_dir():
+        found = _of_folder(where, split)
+    elif where.is_file():
+        found = _of_csv(where, split)
+    else:
+        raise InputError(f"slides: {where} is neither a folder nor a CSV")
+    if not found.slides:
+        raise InputError(f"{where}: there is no slide in it (suffixes {' '.join(SUFFIXES)})")
+    return (
+        replace(found, slides=_with_overrides(_named(found.slides), overrides))
+        if overrides
+        else replace(found, slides=_named(found.slides))
+    )
+
+
+def _of_folder(folder: Path, split: str) -> SlideList:
+    found = find_files(folder)
+    names = sorted((*found.images, *found.others))
+    companions = tuple(name.removesuffix(".mrxs") + "/" for name in names if name.endswith(".mrxs"))
+    slides, rejects, series = [], [], dict[str, str]()
+    for name in names:
+        if not name.lower().endswith(SUFFIXES):
+            if not name.startswith(companions) or not companions:
+                rejects.append(Reject(printable(name), "not_a_slide", f"the name does not end in one of {' '.join(SUFFIXES)}"))
+            continue
+        first = series.setdefault(key, name) if (key := _series(folder / name)) else name
+        if first == name:
+            slides.append(_entry(name, split))
+        else:
+            rejects.append(Reject(printable(name), "same_series", f"another file of the DICOM series that {first} stands for"))
+    links = [Reject(printable(name), "linked_folder", "links to folders are not followed") for name in found.linked_folders]
+    return SlideList(folder, tuple(slides), tuple(rejects + links))
+
+
+def _series(path: Path) -> str:
+    """A DICOM slide is many files: what they share, with their folder; empty for other formats and for what does not open."""
+    if path.suffix.lower() != ".dcm":
+        return ""
+    try:
+        with SlideReader(path) as slide:
+            uid = slide.properties.get("dicom.SeriesInstanceUID", "")
+            return f"{path.parent}/{uid}" if uid else ""
+    except ImageError:
+        return ""
+
+
+def _entry(path: str, split: str) -> SlideEntry:
+    name = printable(Path(path).stem)
+    return SlideEntry(name, path, case_of(name), split)
+
+
+def case_of(name: str) -> str:
+    """The patient in a slide's name: a TCGA barcode's first 12 characters, else the name."""
+    found = _TCGA.match(name)
+    return found.group() if found else name
+
+
+def _of_csv(path: Path, split: str) -> SlideList:
+    slides = []
+    for number, row in enumerate(read_csv(path, ("slide",), _COLUMNS), 2):
+        entry = _entry(row["slide"], row.get("split") or split)
+        if entry.split not in SPLITS:
+            raise InputError(f"{path}, line {number}: split is {entry.split!r}; allowed: {', '.join(SPLITS)}")
+        mpp = _mpp(row["mpp"], f"{path}, line {number}") if row.get("mpp") else None
+        label, licence = row.get("label") or None, row.get("licence") or None
+        slides.append(replace(entry, case=row.get("case") or entry.case, label=label, licence=licence, mpp=mpp))
+    return SlideList(path.parent, tuple(slides), ())
+
+
+def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a CSV with a header; spaces around values are taken off, a byte order mark too.
+
+    Raises:
+        InputError: the file is missing or no CSV, or lacks a column, or has one that is not known.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            rows = [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from error
+    lacking = [name for name in wanted if name not in header]
+    unknown = [name for name in header if name not in known]
+    if lacking or unknown:
+        raise InputError(f"{path}: its columns are {', '.join(header) or 'none'}; wanted: {', '.join(wanted)}; known: {', '.join(known)}")
+    empty = [number for number, row in enumerate(rows, 2) if not all(row[name] for name in wanted)]
+    if empty:
+        raise InputError(f"{path}, line {empty[0]}: {' and '.join(wanted)} must not be empty")
+    return rows
+
+
+def _mpp(text: str, where: str) -> float:
+    least, most = PLAUSIBLE_MPP
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not least <= value <= most:
+        raise InputError(f"{where}: mpp is {text!r}; microns per pixel from {least} to {most} are wanted")
+    return value
+
+
+def _named(slides: tuple[SlideEntry, ...]) -> tuple[SlideEntry, ...]:
+    """Slides of one name in several folders are told apart by their paths.
+
+    Raises:
+        InputError: a path is there twice.
+    """
+    twice = [path for path, count in Counter(entry.path for entry in slides).items() if count > 1]
+    if twice:
+        raise InputError(f"the slide {twice[0]} is in the list {Counter(entry.path for entry in slides)[twice[0]]} times; name it once")
+    counts = Counter(entry.name.casefold() for entry in slides)
+    return tuple(
+        entry if counts[entry.name.casefold()] == 1 else replace(entry, name=printable(entry.path).strip("/").replace("/", "__"))
+        for entry in slides
+    )
+
+
+def _with_overrides(slides: tuple[SlideEntry, ...], path: Path) -> tuple[SlideEntry, ...]:
+    rows = read_csv(path, ("slide", "mpp"), ("slide", "mpp"))
+    given: dict[str, float] = {}
+    for number, row in enumerate(rows, 2):
+        if row["slide"] in given:
+            raise InputError(f"{path}, line {number}: the slide {row['slide']} is there twice")
+        given[row["slide"]] = _mpp(row["mpp"], f"{path}, line {number}")
+    known = {key for entry in slides for key in (entry.name, entry.path)}
+    strange = sorted(given.keys() - known)
+    if strange:
+        raise InputError(
+            f"{path}: there is no slide {strange[0]!r}; name slides by path or by name without suffix, such as {slides[0].name}"
+        )
+    return tuple(_overridden(entry, given) for entry in slides)
+
+
+def _overridden(entry: SlideEntry, given: Mapping[str, float]) -> SlideEntry:
+    mpp = given.get(entry.path, given.get(entry.name))
+    return entry if mpp is None else replace(entry, mpp=mpp)

@@ -1,0 +1,97 @@
+"""Any instruction data in LLaVA's JSON (Liu et al. 2023, arXiv:2304.08485)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eosin.data_builders.sources.dialogue_files import DialogueFiles
+from eosin.data_builders.sources.reading.image_files import ImageFiles
+from eosin.data_builders.sources.reading.names import split_of
+from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
+from eosin.errors import InputError
+from eosin.records import SPLITS
+
+
+@dataclass(frozen=True)
+class LlavaOptions:
+    """How the files are read.
+
+    Attributes:
+        files: a pattern below the folder, for the JSON lists or JSON lines; empty: `*.json`, and `*.jsonl` where there is none.
+        images: the folder of images below the folder; empty: the folder itself.
+        group: the key of the patient, slide, video or article; empty: each image is its own group.
+        split: the key of the split; empty: the split that a file's name tells, else none.
+    """
+
+    files: str = ""
+    images: str = ""
+    group: str = ""
+    split: str = ""
+
+
+class Llava(DialogueFiles[LlavaOptions]):
+    """A list of `{id, image, conversations}`; text-only records too."""
+
+    Options = LlavaOptions
+    card = Card(
+        name="llava",
+        title="Your own conversations in LLaVA's JSON",
+        kind="conversations",
+        paper="none of its own; the format: Liu et al., Visual Instruction Tuning, NeurIPS 2023, arXiv:2304.08485",
+        homepage="https://github.com/haotian-liu/LLaVA",
+        licence="unknown",
+        gated=False,
+        commercial="unclear",
+        files=(ExpectedFile("**/*.json | **/*.jsonl", "a list of {id, image, conversations}, or one a line; images beside it", "you"),),
+        counts={},
+        splits="A key, where one is named; else the file's name.",
+        groups="A key, where one is named; else each image is its own group.",
+        problems=(
+            "Keys and roles are spelt in many ways (conversatons, role/content, assistant, user): all are read.",
+            "<image> stands first, last, in the middle or not at all: where it is missing, images open the first question; another number "
+            "of them than of images is a reject.",
+            "File names repeat among folders: an image is never taken from another folder than the record names.",
+            "Training code masks or drops samples whose turns do not alternate; here they are rejects.",
+        ),
+        citation="@inproceedings{liu2023llava, title={Visual Instruction Tuning}, author={Liu, Haotian and Li, Chunyuan and Wu, Qingyang "
+        "and Lee, Yong Jae}, booktitle={NeurIPS}, year={2023}}",
+    )
+
+    def image_files(self) -> ImageFiles:
+        return ImageFiles(self.folder / self.options.images, tail=2)
+
+    def files(self) -> Iterable[Path]:
+        patterns = [self.options.files] if self.options.files else ["*.json", "*.jsonl", "**/*.json", "**/*.jsonl"]
+        for pattern in patterns:
+            found = sorted(path for path in self.folder.glob(pattern) if path.is_file())
+            if found:
+                return found
+        raise InputError(f"{self.folder}: no file fits {' or '.join(patterns)}; options.files names the files, such as *.json")
+
+    def splits(self, path: Path) -> tuple[str, ...]:
+        return SPLITS if self.options.split else (split_of(path.name) or "none",)
+
+    def split(self, path: Path, record: Mapping[str, Any]) -> str:
+        if not self.options.split:
+            return self.splits(path)[0]
+        word = str(record.get(self.options.split, "none"))
+        split = "none" if word == "none" else split_of(word)
+        if split is None:
+            raise Refused("unknown_split", f"its {self.options.split} is {word!r}; allowed: {', '.join(SPLITS)}")
+        return split
+
+    def facts(self) -> Mapping[str, Any]:
+        if self.options.group:
+            return {}
+        return {"groups_unknown": "no key of the group was named (options.group): images of one patient may be in several splits"}
+
+    def group(self, names: tuple[str, ...], record: Mapping[str, Any]) -> str:
+        if not self.options.group:
+            return names[0] if names else str(record.get("id") or "text only")
+        found = record.get(self.options.group)
+        if found in (None, ""):
+            raise Refused("no_group", f"it has no {self.options.group}; it has: {', '.join(record)}")
+        return str(found)

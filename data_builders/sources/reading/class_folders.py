@@ -1,0 +1,61 @@
+"""Images in a folder a class: found once, in a stable order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from eosin.data_builders.folder_files import find_files
+from eosin.data_builders.sources.source import Refused
+from eosin.errors import ImageError, InputError
+from eosin.images import read_image_file
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file: its path below the root, with forward slashes."""
+
+    path: str
+
+    @property
+    def stem(self) -> str:
+        """The file name without its suffix."""
+        return self.path.rpartition("/")[2].rpartition(".")[0]
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders it lies in, from the root down."""
+        return tuple(self.path.split("/")[:-1])
+
+
+def image_paths(root: Path, keep: Callable[[Found], bool] = lambda found: True) -> list[Found]:
+    """Every image below `root` that `keep` takes, sorted by path.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [item for item in map(Found, find_files(root).images) if keep(item)]
+    if not found:
+        raise InputError(f"{root}: no images in it where this source looks for them")
+    return found
+
+
+def read_found(root: Path, found: Found) -> bytes:
+    """The bytes of an image.
+
+    Raises:
+        Refused: `unreadable`.
+        ImageError: too large, or empty.
+    """
+    try:
+        return read_image_file(root / found.path)
+    except ImageError:
+        raise
+    except InputError as error:
+        raise Refused("unreadable", str(error)) from error
+
+
+def numbered(found: list[Found], start: int, stop: int) -> Iterator[tuple[int, Found]]:
+    """(number, image) of a section."""
+    yield from enumerate(found[start:stop], start)

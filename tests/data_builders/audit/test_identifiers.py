@@ -1,0 +1,35 @@
+"""Patients, articles and videos are recognised wherever publishers write them."""
+
+import pytest
+
+from eosin.data_builders.audit.identifiers import identifiers
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("TCGA-3C-AALI-01Z-00-DX1.F6E9A5DF-D8FB-45CF-B4BD-C6B76294C291", "patient:TCGA-3C-AALI"),
+        ("tcga-3c-aali", "patient:TCGA-3C-AALI"),
+        ("slides/TCGA-3C-AALI.svs", "patient:TCGA-3C-AALI"),
+        ("PMC3029351_fig2", "article:PMC3029351"),
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=3", "video:dQw4w9WgXcQ"),
+        ("https://youtu.be/dQw4w9WgXcQ", "video:dQw4w9WgXcQ"),
+        ("dQw4w9WgXcQ", "video:dQw4w9WgXcQ"),
+        ("quilt/dQw4w9WgXcQ", "video:dQw4w9WgXcQ"),
+    ],
+)
+def test_a_name_is_found(text: str, name: str) -> None:
+    assert name in identifiers("s", text, ())
+
+
+@pytest.mark.parametrize("text", ["xTCGA-3C-AALI9", "adenocarcin", "12345678901", "PMC12", "colon_aca/1", "endothelium"])
+def test_other_words_are_not_names(text: str) -> None:
+    assert identifiers("s", text, ()) == {f"group:s/{text}"}
+
+
+def test_a_group_counts_within_its_source_only() -> None:
+    assert not identifiers("a", "17", ()) & identifiers("b", "17", ())
+
+
+def test_ids_and_slides_name_patients_too() -> None:
+    assert "patient:TCGA-AB-1234" in identifiers("s", "g", ("s/TCGA-AB-1234-01A.jpg", ""))

@@ -1,0 +1,41 @@
+"""LC25000: groups come from a file, or there are none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eosin.errors import InputError
+
+
+@pytest.fixture
+def release(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
+    root = tmp_path / "lung_colon_image_set"
+    for number, place in enumerate(
+        ("colon_image_sets/colon_aca/colonca1", "colon_image_sets/colon_n/colonn1", "lung_image_sets/lung_n/lungn1")
+    ):
+        path = root / f"{place}.jpeg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(jpeg(number))
+    return tmp_path
+
+
+def test_without_a_groups_file_every_tile_is_read_and_splits_by_group_are_refused(release: Path, read_source) -> None:
+    built = read_source("lc25000", release)
+    assert {record.label for record in built.records} == {"colon_aca", "colon_n", "lung_n"}
+    assert {record.split for record in built.records} == {"none"}
+    assert "random split" in built.artefact.plan.facts["groups_unknown"]
+    assert built.artefact.classes == ("colon_aca", "colon_n", "lung_n")
+
+
+def test_a_groups_file_gives_groups_and_splits_and_tiles_it_does_not_name_are_rejected(release: Path, read_source) -> None:
+    (release / "groups.csv").write_text("\ufefffile,group,split\r\ncolon_aca/colonca1.jpeg,g7,test\r\nlungn1.jpeg,g9,train\r\n")
+    built = read_source("lc25000", release, "options.groups=groups.csv")
+    assert {(record.group, record.split) for record in built.records} == {("g7", "test"), ("g9", "train")}
+    assert built.rejects == {"lung_colon_image_set/colon_image_sets/colon_n/colonn1.jpeg": "no_group"}
+    assert "groups_unknown" not in built.artefact.plan.facts
+
+
+def test_a_groups_file_that_is_not_there_is_an_error(release: Path, read_source) -> None:
+    with pytest.raises(InputError, match=r"groups\.csv is not a file"):
+        read_source("lc25000", release, "options.groups=groups.csv")
