@@ -14,8 +14,13 @@ A = TypeVar("A")
 _OF_ONE_QUESTION = (InputError, Unsupported, BackendError)
 
 
-def ask_each(ask: Callable[[Sequence[Q]], Sequence[A]], questions: Sequence[Q]) -> list[A | EosinError]:
-    """An answer or an error for each question. A batch that fails is asked again one by one, so that only the bad ones fail.
+def ask_each(ask: Callable[[Sequence[Q]], Sequence[A]], questions: Sequence[Q], part: int = 1) -> list[A | EosinError]:
+    """An answer or an error for each question. What fails is asked again one by one, so that only the bad ones fail.
+
+    Args:
+        ask: gives an answer for each of several questions.
+        questions: what is asked together.
+        part: where more than so many were asked together, they are first asked again in parts of so many.
 
     Raises:
         BackendError: the model gave another number of answers than it was asked questions.
@@ -27,7 +32,9 @@ def ask_each(ask: Callable[[Sequence[Q]], Sequence[A]], questions: Sequence[Q]) 
     except _OF_ONE_QUESTION as error:
         if len(questions) == 1:
             return [error]
-        return [answer for question in questions for answer in ask_each(ask, [question])]
+        size = part if part < len(questions) else 1
+        parts = [questions[start : start + size] for start in range(0, len(questions), size)]
+        return [answer for some in parts for answer in ask_each(ask, some)]
     if len(answers) != len(questions):
         raise BackendError(f"{len(questions)} questions were asked and {len(answers)} answers came back")
     return [*answers]

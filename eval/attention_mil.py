@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,9 +53,16 @@ class Bags:
 
 @dataclass(frozen=True)
 class Attention:
-    """A learnt model: tiles of a slide [n, d] -> scores [outputs]; `epoch` is the one that was kept."""
+    """A learnt model: tiles of a slide [n, d] -> scores [outputs].
+
+    Attributes:
+        model: of centred tiles.
+        middle: what centres them: the mean over the training slides' means [d].
+        epoch: the one that was kept.
+    """
 
     model: Any
+    middle: Floats
     epoch: int
 
     def __call__(self, tiles: Floats) -> NDArray[np.float64]:
@@ -63,11 +70,13 @@ class Attention:
         import torch
 
         with torch.inference_mode():
-            return np.asarray(self.model(torch.from_numpy(tiles)).double().numpy())
+            return np.asarray(self.model(torch.from_numpy(tiles - self.middle)).double().numpy())
 
 
 def train_attention(train: Bags, outputs: int, training: Training, judge: Callable[[Attention], float]) -> Attention:
     """Learn from `train`; `judge` scores an epoch's model on the validation split, the first of the best ones is kept.
+
+    Tiles are centred first: an encoder's vectors lie in a narrow cone (Liang et al. 2022), and what they share tells nothing of a slide.
 
     Raises:
         InputError: survival is to be learnt and no event was seen.
@@ -79,15 +88,17 @@ def train_attention(train: Bags, outputs: int, training: Training, judge: Callab
         raise MissingDependency("torch", "clip") from error
     if not len(train.labels) and not train.events.any():
         raise InputError("no event was seen in the training split: a survival model cannot be learnt")
+    middle = np.stack([tiles.mean(axis=0) for tiles in train.tiles]).mean(axis=0)
+    train = replace(train, tiles=[tiles - middle for tiles in train.tiles])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         model = _model(train.tiles[0].shape[1], training.hidden, outputs)
     optimiser = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=1e-4)
     rng = np.random.default_rng(training.seed)
-    best, kept = -np.inf, Attention(copy.deepcopy(model).eval(), 0)
+    best, kept = -np.inf, Attention(copy.deepcopy(model).eval(), middle, 0)
     for epoch in range(1, training.epochs + 1):
         _epoch(model.train(), optimiser, train, rng)
-        now = Attention(copy.deepcopy(model).eval(), epoch)
+        now = Attention(copy.deepcopy(model).eval(), middle, epoch)
         score = judge(now)
         if score > best:
             best, kept = score, now
@@ -107,6 +118,8 @@ def _model(width: int, hidden: int, outputs: int) -> torch.nn.Module:
             self.gate = nn.Linear(width, hidden)
             self.weigh = nn.Linear(hidden, 1)
             self.head = nn.Linear(width, outputs)
+            # From zero: a head that begins with the wrong sign teaches the attention to look away, and few slides do not undo that.
+            nn.init.zeros_(self.head.weight)
 
         def forward(self, tiles: torch.Tensor) -> torch.Tensor:
             weights = self.weigh(torch.tanh(self.tanh(tiles)) * torch.sigmoid(self.gate(tiles))).softmax(dim=0)

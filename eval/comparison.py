@@ -12,10 +12,10 @@ from eosin.eval.metrics.bootstrap import Resampling, intervals
 from eosin.eval.metrics.statistic import Score, difference
 from eosin.eval.predictions import Rows, RunKey
 from eosin.eval.scored import Scored
-from eosin.eval.tasks.names import COLOUR_MODEL
+from eosin.eval.tasks.names import COLOUR_MATCHED, COLOUR_MODEL
 
 # condition -> whether it stands first: what the image adds is plain minus blind, what evidence adds is evidence minus plain.
-_AGAINST_PLAIN = {"blind": False, "no_image": False, "evidence": True}
+_AGAINST_PLAIN = {"blind": False, "no_image": False, COLOUR_MATCHED: False, "evidence": True}
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ def deltas(runs: Mapping[RunKey, Run], resampling: Resampling) -> list[dict[str,
 
 def _pairs(key: RunKey, runs: Mapping[RunKey, Run]) -> list[tuple[RunKey, RunKey]]:
     plain = RunKey(key.task, key.model, "plain", key.benchmark, key.protocol)
-    colour = RunKey(key.task, COLOUR_MODEL, "plain", key.benchmark)
+    colour = RunKey(key.task, COLOUR_MODEL, key.condition, key.benchmark)
     pairs = []
     if ":" in key.condition and plain in runs:
         pairs.append((plain, key))
     if key.condition in _AGAINST_PLAIN and plain in runs:
         pairs.append((key, plain) if _AGAINST_PLAIN[key.condition] else (plain, key))
-    if key.condition == "plain" and key != colour and colour in runs:
+    if key.condition in ("plain", COLOUR_MATCHED) and key != colour and colour in runs:
         pairs.append((key, colour))
     return pairs
 
@@ -87,9 +87,9 @@ def robustness(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for (task, model, benchmark, protocol), drops in members.items():
         worst = max(drops, key=lambda delta: delta["relative_drop"])
         mean = round(float(np.mean([delta["relative_drop"] for delta in drops])), 6)
-        key = {"task": task, "model": model, "benchmark": benchmark, "protocol": protocol, "metric": worst["metric"]}
+        run = {"task": task, "model": model, "benchmark": benchmark, "protocol": protocol, "metric": worst["metric"]}
         facts = {"conditions": len(drops), "mean_relative_drop": mean}
-        rows.append({**key, **facts, "worst": worst["second"]["condition"], "worst_relative_drop": worst["relative_drop"]})
+        rows.append({**run, **facts, "worst": worst["second"]["condition"], "worst_relative_drop": worst["relative_drop"]})
     return rows
 
 

@@ -45,6 +45,9 @@ class ZeroShotConfig:
         condition: `plain`, or `blind` with a black image of the same size.
         corruptions: ask every image again under each of these, see `eosin.eval.corruptions`.
         severities: how strongly, from 1 to 5.
+        colour_reference: a training artefact: ask every image again under the condition `colour_matched`, with the mean and deviation of
+            each channel made those of this artefact's mean image, so that a class's colour is no help.
+        reference_split: which of its images.
         domain: `source`, `slide`, or a key of `extra`, such as `scanner`: what in-domain and out-of-domain images differ by.
         in_domain: its values that count as in-domain; all others are out of it.
         limit: at most so many images, spread over groups.
@@ -68,6 +71,8 @@ class ZeroShotConfig:
     condition: Literal["plain", "blind"] = "plain"
     corruptions: tuple[Corruption, ...] = ()
     severities: tuple[int, ...] = (1, 3, 5)
+    colour_reference: str = input_path("labelled_images", "image_text", required=False)
+    reference_split: str = "train"
     domain: str = ""
     in_domain: tuple[str, ...] = ()
     limit: int | None = None
@@ -79,6 +84,7 @@ class ZeroShotConfig:
 
     def __post_init__(self) -> None:
         check_split(self.split, limit=self.limit, shard_size=self.shard_size, batch_size=self.batch_size)
+        check_split(self.reference_split)
         if bool(self.model) == bool(self.folder):
             raise ConfigError("zero_shot needs one of model=ARTEFACT and folder=DIR")
         named = [name for name in (self.labels, self.class_names, self.prompts if self.prompts.endswith(".json") else "") if name]
@@ -86,6 +92,8 @@ class ZeroShotConfig:
             raise ConfigError(f"labels, class_names and a .json file of prompts each name the classes: keep one of {', '.join(named)}")
         if self.corruptions and (self.condition != "plain" or any(not 1 <= severity <= 5 for severity in self.severities)):
             raise ConfigError(f"corruptions go with condition plain and severities from 1 to 5; got {self.condition}, {self.severities}")
+        if self.colour_reference and self.condition != "plain":
+            raise ConfigError(f"colour_reference goes with condition plain; got {self.condition}")
         if bool(self.domain) != bool(self.in_domain):
             raise ConfigError("domain and in_domain go together: domain=scanner 'in_domain=[A,B]'")
 
@@ -179,6 +187,8 @@ class ColourConfig:
         name: what reports call it.
         data: labelled images, for the classes.
         conversations: questions, each form answered on its own.
+        colour_reference: ask every labelled image again under the condition `colour_matched`, as in `ZeroShotConfig`.
+        reference_split: which of its images.
         train_split: what it learns from.
         split: what it is asked.
         tasks: which kinds of question.
@@ -191,6 +201,8 @@ class ColourConfig:
     name: str = "colour baseline"
     data: str = input_path("labelled_images", required=False)
     conversations: str = input_path("conversations", required=False)
+    colour_reference: str = input_path("labelled_images", "image_text", required=False)
+    reference_split: str = "train"
     train_split: str = "train"
     split: str = "test"
     tasks: tuple[str, ...] = ("closed", "open", "mcq")
@@ -201,6 +213,9 @@ class ColourConfig:
     def __post_init__(self) -> None:
         check_split(self.split, limit_per_task=self.limit_per_task, shard_size=self.shard_size)
         check_split(self.train_split)
+        check_split(self.reference_split)
+        if self.colour_reference and not self.data:
+            raise ConfigError("colour_reference matches the colours of labelled images: name data=ARTEFACT")
         _check_tasks(self.tasks)
         if not (self.data or self.conversations):
             raise ConfigError("colour_baseline needs data=ARTEFACT (labelled images), conversations=ARTEFACT, or both")

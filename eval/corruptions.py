@@ -1,8 +1,9 @@
 """Images spoilt as scanners, stains and file formats spoil them, in five strengths: `CORRUPTIONS` names them all.
 
 After MedMNIST-C (Di Salvo et al. 2024, arXiv:2406.17536), which picks for each kind of image what happens to it in practice, and ImageNet-C
-(Hendrycks and Dietterich 2019). The strengths are our own: they are set for tiles of 0.5 microns per pixel and scale with the image's side where the
-effect has a size. `stain_shift` scales haematoxylin and eosin apart in optical density (Ruifrok and Johnston 2001; Tellez et al. 2019).
+(Hendrycks and Dietterich 2019). The strengths are our own: they are set for tiles of 0.5 microns per pixel and scale with the image's side
+where the effect has a size. `stain_shift` scales haematoxylin and eosin apart in optical density (Ruifrok and Johnston 2001; Tellez et
+al. 2019).
 What is random is drawn from the image's own bytes: the same image is spoilt alike in every run and for every model.
 """
 
@@ -10,15 +11,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from eosin.errors import MissingDependency
+from eosin.eval.pictures import uncompressed
 from eosin.eval.tasks.names import Corruption
-from eosin.images import Pixels, decode_image, encode_jpeg, encode_png
+from eosin.images import Pixels, decode_image, encode_jpeg
 
 Random = np.random.Generator
 # Optical density of haematoxylin, eosin and the rest, in R, G, B (Ruifrok and Johnston 2001, table 2).
@@ -26,7 +27,7 @@ _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
 
 def corrupt(image: bytes, name: Corruption, severity: int) -> bytes:
-    """The image under a corruption, as a PNG of the same size.
+    """The image under a corruption, as a BMP of the same size.
 
     Args:
         image: encoded.
@@ -39,7 +40,7 @@ def corrupt(image: bytes, name: Corruption, severity: int) -> bytes:
     """
     digest = hashlib.sha256(f"{name}:{severity}:".encode() + image).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-    return encode_png(CORRUPTIONS[name](decode_image(image), severity - 1, rng))
+    return uncompressed(CORRUPTIONS[name](decode_image(image), severity - 1, rng))
 
 
 def _jpeg(pixels: Pixels, level: int, rng: Random) -> Pixels:
@@ -137,7 +138,7 @@ def _stain_shift(pixels: Pixels, level: int, rng: Random) -> Pixels:
 
 
 def _bytes(values: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
 
 
 CORRUPTIONS: dict[Corruption, Callable[[Pixels, int, Random], Pixels]] = {

@@ -54,7 +54,8 @@ class ProbeConfig:
         task: `probe`.
         name: what reports call the encoder.
         data: embeddings of labelled images.
-        method: `logistic` (scikit-learn, lbfgs), `knn` (cosine, majority vote), `simpleshot` (Wang et al. 2019: centred, nearest class mean).
+        method: `logistic` (scikit-learn, lbfgs), `knn` (cosine, majority vote), `simpleshot` (Wang et al. 2019: centred,
+            nearest class mean).
         train_split: what it learns from.
         val_split: what `costs` is chosen on; empty only where there is one cost.
         split: what it is asked.

@@ -45,7 +45,9 @@ def score_labels(rows: Rows) -> Scored:
             statistics["auroc"] = macro_auroc(gold, logits, rows.failed)
     main = rows.rules.metric or scored.main
     if main not in statistics:
-        raise InputError(f"protocol {rows.rules.id} quotes {main!r}, which these predictions do not give; they give {', '.join(statistics)}")
+        raise InputError(
+            f"protocol {rows.rules.id} quotes {main!r}, which these predictions do not give; they give {', '.join(statistics)}"
+        )
     return replace(scored, statistics=statistics, main=main)
 
 

@@ -13,7 +13,9 @@ _LEVELS = np.array([[49, 54, 149], [116, 173, 209], [255, 255, 191], [244, 109, 
 _OPACITY = 0.55
 
 
-def heat_map(places: NDArray[np.float64], values: NDArray[np.float64], overview: Pixels | None, extent: tuple[float, float], side: int) -> Pixels:
+def heat_map(
+    places: NDArray[np.float64], values: NDArray[np.float64], overview: Pixels | None, extent: tuple[float, float], side: int
+) -> Pixels:
     """The picture, uint8 [height, width, 3].
 
     Args:
@@ -36,7 +38,7 @@ def heat_map(places: NDArray[np.float64], values: NDArray[np.float64], overview:
         base = np.asarray(Image.fromarray(overview).resize((width, height), Image.Resampling.BOX), dtype=np.float64)
     covered = counts > 0
     base[covered] = (1 - _OPACITY) * base[covered] + _OPACITY * _colours(sums[covered] / counts[covered], values)
-    return np.rint(base).astype(np.uint8)
+    return np.asarray(np.rint(base), dtype=np.uint8)
 
 
 def _colours(values: NDArray[np.float64], all_values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -74,7 +74,9 @@ def make_leaderboard(config: LeaderboardConfig, inputs: Inputs, out: Path, *, ov
         artefact = writer.finish({"boards": len(found["boards"])})
     for board in found["boards"]:
         rows = [(str(row["rank"] or "–"), row["name"], "–" if row["value"] is None else f"{row['value']:.3f}") for row in board["rows"]]
-        show_table(f"{board['task']}, {board['protocol'] or 'no protocol'}, {board['condition']}: {board['metric']}", ["", "model", "score"], rows)
+        show_table(
+            f"{board['task']}, {board['protocol'] or 'no protocol'}, {board['condition']}: {board['metric']}", ["", "model", "score"], rows
+        )
     return artefact
 
 
@@ -130,7 +132,11 @@ def _board(
         row["p_holm"] = p
         row["level_with_first"] = row["rank"] == 1 or p is None or p > 1 - resampling.confidence
     for run, baseline in baselines.items():
-        if (run.task, run.benchmark, run.condition) == (key.task, key.benchmark, key.condition) and key.metric in baseline.scored.statistics:
+        if (run.task, run.benchmark, run.condition) == (
+            key.task,
+            key.benchmark,
+            key.condition,
+        ) and key.metric in baseline.scored.statistics:
             nothing = dict.fromkeys((*_EMPTY, "rank", "p_holm", "level_with_first"))
             rows.append({**_row(baseline, "colour baseline", run.model, key.metric, resampling), **nothing})
     facts = {"task": key.task, "benchmark": key.benchmark, "condition": key.condition, "protocol": key.protocol, "metric": key.metric}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from eosin.errors import ImageError
-from eosin.images import decode_image, encode_jpeg, encode_png, image_size
+from eosin.images import Pixels, decode_image, encode_jpeg, encode_png, image_size
 from eosin.retrieval.case_columns import data_url
 
 _SIDE = 128
@@ -31,6 +32,13 @@ def black_like(image: bytes) -> bytes:
         ImageError: the image's header cannot be read.
     """
     return _black(*image_size(image))
+
+
+def uncompressed(pixels: Pixels) -> bytes:
+    """Pixels as a BMP: what is made to be sent at once and kept nowhere is not worth compressing."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="BMP")
+    return buffer.getvalue()
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,20 @@ from eosin.artefacts.parquet import read_parquet
 from eosin.config import load
 from eosin.errors import InputError
 
-_COLUMNS = ["question", "group", "benchmark", "condition", "task", "answer", "options", "reply", "finish_reason", "model", "topic", "scores"]
+_COLUMNS = [
+    "question",
+    "group",
+    "benchmark",
+    "condition",
+    "task",
+    "answer",
+    "options",
+    "reply",
+    "finish_reason",
+    "model",
+    "topic",
+    "scores",
+]
 
 
 @dataclass(frozen=True, order=True)
@@ -78,7 +91,8 @@ class Rows:
         """The questions at `places`, in that order."""
         chosen = list(places)
         columns = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("rules", "task")}
-        return replace(self, **{name: tuple(column[place] for place in chosen) for name, column in columns.items() if column})
+        taken: dict[str, Any] = {name: tuple(column[place] for place in chosen) for name, column in columns.items() if column}
+        return replace(self, **taken)
 
     def __len__(self) -> int:
         return len(self.question)

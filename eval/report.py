@@ -13,10 +13,11 @@ from eosin.errors import MissingDependency
 from eosin.eval.examples import Example
 from eosin.eval.plots import confusion_matrix, score_bars
 from eosin.eval.predictions import RunKey
+from eosin.eval.tasks.names import COLOUR_MATCHED
 
 _ENCODERS = ("zero_shot", "zero_shot_slides", "retrieval", "probe", "slide_probe", "survival")
 _ORDER = (*_ENCODERS, "closed", "open", "mcq", "grounding", "caption", "report", "tool")
-_CONDITIONS = ("plain", "evidence", "blind", "no_image")
+_CONDITIONS = ("plain", "evidence", COLOUR_MATCHED, "blind", "no_image")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,14 @@ def _render(template: str, report: Report, *, escape: bool, **more: Any) -> str:
     examples = [
         (key, names[key.model], shown) for key, shown in sorted(report.examples.items(), key=lambda item: _ORDER.index(item[0].task))
     ]
-    values = {"title": report.title, "scores": report.scores, "rows": report.rows, "names": names, "examples": examples, "asked": report.asked}
+    values = {
+        "title": report.title,
+        "scores": report.scores,
+        "rows": report.rows,
+        "names": names,
+        "examples": examples,
+        "asked": report.asked,
+    }
     return render(template, escape=escape, **values, **more)
 
 

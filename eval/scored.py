@@ -58,7 +58,7 @@ def classified(rows: Rows, gold: list[str], said: list[str | None], chances: lis
     classes = sorted(set(gold))
     number = {name: place for place, name in enumerate(classes)}
     numbers = np.array([number[name] for name in gold], dtype=np.int64)
-    statistics = {"accuracy": mean_of(correct), "balanced_accuracy": balanced_accuracy(numbers, correct)}
+    statistics: dict[str, Score] = {"accuracy": mean_of(correct), "balanced_accuracy": balanced_accuracy(numbers, correct)}
     return Scored(
         statistics,
         "accuracy",
@@ -83,10 +83,12 @@ def _confusion(gold: list[str], said: list[str | None]) -> Confusion | None:
 
 
 def majority_of(gold: Sequence[str]) -> float:
+    """The accuracy of always giving the most frequent answer."""
     return max(Counter(gold).values()) / len(gold)
 
 
 def majority_by_topic(gold: Sequence[str], topics: Sequence[str]) -> float:
+    """The accuracy of always giving the most frequent answer of the question's topic."""
     by_topic: dict[str, Counter[str]] = {}
     for answer, topic in zip(gold, topics, strict=True):
         by_topic.setdefault(topic, Counter())[answer] += 1

@@ -18,11 +18,12 @@ from eosin.eval.metrics.grounding import grounding
 from eosin.eval.metrics.mcq import parse_choice
 from eosin.eval.metrics.normalise import normalise
 from eosin.eval.metrics.rouge_l import rouge_l
-from eosin.eval.metrics.statistic import Statistic, mean_of
+from eosin.eval.metrics.statistic import Score, Statistic, mean_of
 from eosin.eval.metrics.token_f1 import Overlap, token_overlap
 from eosin.eval.metrics.yes_no import parse_yes_no
 from eosin.eval.predictions import Rows
 from eosin.eval.scored import Scored, classified, majority_by_topic, majority_of
+
 
 def score_closed(rows: Rows) -> Scored:
     """Yes/no questions; a closed question with another gold answer is read as a choice among its options, or by exact match."""
@@ -86,7 +87,7 @@ def score_text(rows: Rows) -> Scored:
     overlaps, invalid = _overlaps(rows)
     replies = ["" if bad else reply for reply, bad in zip(rows.reply, invalid, strict=True)]
     corpus, signature = bleu(replies, rows.answer)
-    statistics = {**_overlap_statistics(overlaps), "rouge_l": mean_of(rouge_l(replies, rows.answer)), "bleu": corpus}
+    statistics: dict[str, Score] = {**_overlap_statistics(overlaps), "rouge_l": mean_of(rouge_l(replies, rows.answer)), "bleu": corpus}
     return Scored(statistics, "token_f1", overlaps[:, 2], invalid, notes=(f"BLEU: {signature}; ROUGE-L: rouge-score, no stemming",))
 
 

@@ -21,7 +21,7 @@ class SlideFacts:
         name: as its tiles call it.
         source, licence, group, split: as in every record.
         label: its class.
-        extent: width and height at level 0.
+        extent: width and height at level 0; None where nobody recorded them.
         extra: such as time and event.
     """
 
@@ -59,7 +59,7 @@ def slide_facts(reader: SlideReader, slides: Artefact | None, split: str, target
 def _recorded(slides: Artefact, split: str) -> Iterator[SlideFacts]:
     for record in slides.records(Slide, split):
         label = record.labels[0] if len(record.labels) == 1 else None
-        extent = (float(record.width), float(record.height))
+        extent = (float(record.width), float(record.height)) if record.width and record.height else None
         common = {name: getattr(record, name) for name in ("source", "licence", "group", "split")}
         yield SlideFacts(record.slide or record.id.split("/", 1)[-1], **common, label=label, extent=extent, extra=record.extra)
 

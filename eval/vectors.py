@@ -76,8 +76,8 @@ def as_array(column: pa.ChunkedArray, where: Path) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1)
     if not np.allclose(lengths, 1.0, atol=5e-3):
         raise InputError(
-            f"{where}: vectors have lengths from {lengths.min():.3g} to {lengths.max():.3g}, not 1: these are not the projected, normalised "
-            "vectors of an embedder. Embed the images with eosin clip embed"
+            f"{where}: vectors have lengths from {lengths.min():.3g} to {lengths.max():.3g}, not 1: these are not the projected, "
+            "normalised vectors of an embedder. Embed the images with eosin clip embed"
         )
     return unit_rows(vectors)
 
@@ -187,4 +187,6 @@ def refuse_shared_groups(parts: dict[str, set[str]]) -> None:
         for other in names[number + 1 :]:
             if shared := sorted(parts[one] & parts[other]):
                 shown = ", ".join(shared[:3])
-                raise InputError(f"{len(shared)} groups are in both {one} and {other}, such as {shown}: a probe would be asked what it learnt")
+                raise InputError(
+                    f"{len(shared)} groups are in both {one} and {other}, such as {shown}: a probe would be asked what it learnt"
+                )

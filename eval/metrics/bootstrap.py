@@ -66,9 +66,7 @@ def resampled(scores: Mapping[str, Score], groups: Sequence[str], resampling: Re
     if count < 2:
         return dict.fromkeys(scores)
     # Quantiles over prompt draws share their columns: those are summed once.
-    sums = {
-        id(score.columns): _sums_by_group(score.columns, numbers, count) for score in scores.values() if isinstance(score, Statistic)
-    }
+    sums = {id(score.columns): _sums_by_group(score.columns, numbers, count) for score in scores.values() if isinstance(score, Statistic)}
     found: dict[str, list[Columns]] = {name: [] for name in scores}
     for times in _draws(count, resampling):
         totals = {key: times @ columns for key, columns in sums.items()}

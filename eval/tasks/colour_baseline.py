@@ -20,9 +20,10 @@ from eosin.artefacts import Artefact, Plan, RecordTable, Task
 from eosin.commands import Inputs
 from eosin.config import settings_of
 from eosin.errors import ImageError, InputError, MissingDependency
+from eosin.eval.colour_matching import ColourReference, check_reference, colour_reference, match_colours
 from eosin.eval.config import ColourConfig
 from eosin.eval.questions import Candidate, Selection, read_columns, select
-from eosin.eval.tasks.names import COLOUR_MODEL
+from eosin.eval.tasks.names import COLOUR_MATCHED, COLOUR_MODEL
 from eosin.eval.tasks.vqa import conversation_candidates, gold_answer, prediction_of
 from eosin.images import decode_image
 from eosin.numerics import colour_statistics
@@ -50,6 +51,10 @@ def colour_step(config: ColourConfig, inputs: Inputs) -> tuple[Step, int]:
         asked = conversation_candidates(inputs.artefacts["conversations"], config.split, config.tasks)
         selections["conversations"] = select(asked, config.limit_per_task, config.seed)
     tasks = [task for name, found in selections.items() for task in found.tasks(name, config.split, config.shard_size)]
+    reference = inputs.artefacts.get("colour_reference")
+    if reference:
+        check_reference(inputs.artefacts["data"], config.split, reference, config.reference_split)
+        tasks += selections["data"].tasks(COLOUR_MATCHED, config.split, config.shard_size)
     facts = {
         "title": "Predictions: colour baseline",
         "description": "Logistic regression on mean and standard deviation of R, G and B.",
@@ -57,7 +62,7 @@ def colour_step(config: ColourConfig, inputs: Inputs) -> tuple[Step, int]:
     }
     plan = Plan("predictions", "eval run", settings_of(config), inputs.refs, tuple(tasks), facts)
     baseline = ColourBaseline(config, inputs.artefacts, selections)
-    count = sum(len(found.rows) for found in selections.values())
+    count = sum(len(found.rows) for found in selections.values()) + (len(selections["data"].rows) if reference else 0)
     return Step("colour baseline", plan, baseline, inputs.paths, baseline.results), count
 
 
@@ -197,27 +202,38 @@ class ColourBaseline:
     def results(self) -> dict[str, Any]:
         """How many distinct training images could not be decoded, by input; learns first where no question of this run asked for it."""
         learnt = {"data": lambda: self._of_labels, "conversations": lambda: self._of_forms}
-        return {"undecodable_training_images": {name: learnt[name]().undecodable for name in self.selections}}
+        left_out = {name: learnt[name]().undecodable for name in self.selections}
+        return {"undecodable_training_images": left_out, **({"colour_reference": self._reference.facts()} if self._matched else {})}
+
+    @property
+    def _matched(self) -> bool:
+        return "colour_reference" in self.artefacts
+
+    @cached_property
+    def _reference(self) -> ColourReference:
+        return colour_reference(self.artefacts["colour_reference"], self.config.reference_split)
 
     def __call__(self, task: Task) -> Iterator[Prediction]:
         """A prediction a question, in order."""
-        rows = self.selections[task.source].rows[task.start : task.stop]
-        artefact = self.artefacts[task.source]
-        if task.source == "data":
+        name = "data" if task.source == COLOUR_MATCHED else task.source
+        rows = self.selections[name].rows[task.start : task.stop]
+        artefact = self.artefacts[name]
+        if name == "data":
             images = RecordTable(artefact, LabelledImage, task.split, cached_groups=2)
-            yield from (self._classify(images[row], artefact.digest) for row in rows)
+            yield from (self._classify(images[row], artefact.digest, matched=task.source == COLOUR_MATCHED) for row in rows)
         else:
             talks = RecordTable(artefact, Conversation, task.split, cached_groups=2)
             yield from (self._reply(talks[row], artefact.digest) for row in rows)
 
-    def _classify(self, record: LabelledImage, benchmark: str) -> Prediction:
+    def _classify(self, record: LabelledImage, benchmark: str, *, matched: bool) -> Prediction:
         classifier = self._of_labels.classifiers[_LABEL]
-        common = {name: getattr(record, name) for name in ("id", "source", "licence", "group", "split", "slide", "mpp")}
+        common = {name: getattr(record, name) for name in ("source", "licence", "group", "split", "slide", "mpp")}
         empty = Prediction(
             **common,
+            id=f"{record.id}#{COLOUR_MATCHED}" if matched else record.id,
             question=record.id,
             benchmark=benchmark,
-            condition="plain",
+            condition=COLOUR_MATCHED if matched else "plain",
             task="zero_shot",
             answer=str(record.label),
             options=classifier.classes,
@@ -228,7 +244,7 @@ class ColourBaseline:
             topic=record.label,
         )
         try:
-            features = self._colours.of(record.image)
+            features = self._colours.of(match_colours(record.image, self._reference) if matched else record.image)
         except ImageError as error:
             return replace(empty, extra={"error": str(error)})
         scores = tuple(round(float(value), 6) for value in classifier.log_probabilities(features))

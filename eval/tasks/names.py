@@ -6,6 +6,8 @@ from typing import Literal
 
 Condition = Literal["plain", "blind", "no_image", "evidence"]
 COLOUR_MODEL = "colour-baseline"
+# Every tile has the mean and deviation of the mean training tile: see `eosin.eval.colour_matching`.
+COLOUR_MATCHED = "colour_matched"
 
 Corruption = Literal[
     "jpeg",

@@ -1,7 +1,7 @@
 """Probes: a classifier learnt on frozen vectors of one split, asked on another.
 
-The whole training split, or few shots of each class drawn with several seeds. Groups that are in two splits are refused: a probe that has seen
-the patient is not asked about tissue. What was learnt from which cost stands in the manifest.
+The whole training split, or few shots of each class drawn with several seeds. Groups that are in two splits are refused: a probe that has
+seen the patient is not asked about tissue. What was learnt from which cost stands in the manifest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def probe_step(config: ProbeConfig, inputs: Inputs) -> tuple[Step, int]:
     data = inputs.artefacts["data"]
     encoder_of(data)
     splits = [split for split in (config.train_split, config.val_split, config.split) if split]
-    rows = {split: [row for row in read_columns(data, split, ["id", "group", "label"])] for split in splits}
+    rows = {split: list(read_columns(data, split, ["id", "group", "label"])) for split in splits}
     refuse_shared_groups({split: {row["group"] for row in found} for split, found in rows.items()})
     classes = _classes(rows, config)
     candidates = (

@@ -1,8 +1,8 @@
-"""Cross-modal retrieval: R@k of the captions for an image, and of the images for a caption (Radford et al. 2021; Karpathy and Fei-Fei 2015).
+"""Cross-modal retrieval: R@k of an image's captions, and of a caption's images (Karpathy and Fei-Fei 2015; Radford et al. 2021).
 
-Equal images (by their bytes) and equal captions (by their words) are one candidate each, and every pairing that a record makes is right: in ARCH one
-caption belongs to several images, in Quilt-1M one image to several captions. Counting one of them as the only right one, as several published scorers
-do, calls right answers wrong.
+Equal images (by their bytes) and equal captions (by their words) are one candidate each, and every pairing that a record makes is right: in
+ARCH one caption belongs to several images, in Quilt-1M one image to several captions. Counting one of them as the only right one, as
+several published scorers do, calls right answers wrong.
 """
 
 from __future__ import annotations

@@ -70,12 +70,16 @@ def _classes(config: SlideProbeConfig, parts: dict[str, list[SlideFacts]]) -> tu
     if config.target == "survival":
         for slide in (slide for found in parts.values() for slide in found):
             if not isinstance(slide.extra.get("time"), int | float) or not isinstance(slide.extra.get("event"), bool | int):
-                raise InputError(f"slide {slide.name}: survival needs time (a number) and event (true or false) in extra; got {dict(slide.extra)}")
+                raise InputError(
+                    f"slide {slide.name}: survival needs time (a number) and event (true or false) in extra; got {dict(slide.extra)}"
+                )
         return ()
     known = {str(slide.label) for slide in parts[config.train_split]}
     strange = sorted({str(slide.label) for found in parts.values() for slide in found} - known)
     if strange or len(known) < 2:
-        raise InputError(f"the training slides have the classes {sorted(known)}, other splits also {strange}: two at least, and all of them, are needed")
+        raise InputError(
+            f"the training slides have the classes {sorted(known)}, other splits also {strange}: two at least, and all of them, are needed"
+        )
     return tuple(sorted(known))
 
 

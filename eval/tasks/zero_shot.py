@@ -1,14 +1,16 @@
 """Zero-shot classification: the class whose prompts lie nearest to the image (Radford et al. 2021, 3.1).
 
 Every prompt of a class (templates times names) is embedded; their mean, scaled to unit length, is the class's weight. What is recorded is
-the logits: cosine times the model's logit scale. A protocol that draws prompts (MI-Zero, KEEP) classifies every image once a draw: the class of
-each draw lies in `extra`, the reply is the class most draws gave, and the scores are each class's share of the draws.
+the logits: cosine times the model's logit scale. A protocol that draws prompts (MI-Zero, KEEP) classifies every image once a draw: the
+class of each draw lies in `extra`, the reply is the class most draws gave, and the scores are each class's share of the draws.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +24,13 @@ from eosin.commands import Inputs
 from eosin.config import load, settings_of
 from eosin.errors import ConfigError, EosinError, InputError
 from eosin.eval.asking import ask_each, refuse_dead_backend
+from eosin.eval.colour_matching import ColourReference, check_reference, colour_reference, match_colours
 from eosin.eval.config import ZeroShotConfig
 from eosin.eval.corruptions import corrupt
 from eosin.eval.pictures import black_like, thumbnail
 from eosin.eval.prompts import ClassSet, Wording, find_class_set, read_conch, worded
 from eosin.eval.questions import Candidate, Selection, read_columns, select
-from eosin.eval.tasks.names import Corruption, corrupted
+from eosin.eval.tasks.names import COLOUR_MATCHED, Corruption, corrupted
 from eosin.labels import LabelSet, load_label_set
 from eosin.models.protocols import Embedder
 from eosin.models.specs import EmbedderSpec, load_embedder
@@ -36,7 +39,8 @@ from eosin.pipeline import Step
 from eosin.progress import say
 from eosin.records import LabelledImage, Prediction
 
-
+# Batches that are handed to the embedder together.
+_BATCHES_AHEAD = 8
 # The logits of an image, [draws x classes], and the hash of what was sent.
 Answer = tuple[NDArray[np.float64], str]
 
@@ -53,10 +57,13 @@ def zero_shot_step(config: ZeroShotConfig, inputs: Inputs) -> tuple[Step, int]:
     selection = select(_candidates(data, config, classes), config.limit, config.seed)
     wording = _wording(data, config, classes)
     _refuse_other_labels(data, config, selection, wording)
-    conditions = (config.condition, *(corrupted(name, severity) for name in config.corruptions for severity in config.severities))
+    conditions = _conditions(config)
     tasks = [task for condition in conditions for task in selection.tasks(condition, config.split, config.shard_size)]
-    if not config.corruptions:
+    if len(conditions) == 1:
         tasks = selection.tasks("data", config.split, config.shard_size)
+    reference = inputs.artefacts.get("colour_reference")
+    if reference:
+        check_reference(data, config.split, reference, config.reference_split)
     facts = {
         "title": "Predictions: zero-shot classification",
         "classes": list(wording.classes),
@@ -67,8 +74,13 @@ def zero_shot_step(config: ZeroShotConfig, inputs: Inputs) -> tuple[Step, int]:
     plan = Plan("predictions", "eval run", settings_of(config), inputs.refs, tuple(tasks), facts)
     folder = inputs.artefacts["model"].path if config.model else inputs.folders["folder"]
     spec = EmbedderSpec(str(folder), device=config.device, batch_size=config.batch_size)
-    step = Step("zero-shot", plan, ZeroShot(config, data, selection, wording, spec), inputs.paths)
-    return step, len(selection.rows) * len(conditions)
+    produce = ZeroShot(config, data, selection, wording, spec, reference)
+    return Step("zero-shot", plan, produce, inputs.paths, produce.results), len(selection.rows) * len(conditions)
+
+
+def _conditions(config: ZeroShotConfig) -> tuple[str, ...]:
+    spoilt = (corrupted(name, severity) for name in config.corruptions for severity in config.severities)
+    return (config.condition, *((COLOUR_MATCHED,) if config.colour_reference else ()), *spoilt)
 
 
 def _candidates(data: Artefact, config: ZeroShotConfig, classes: ClassSet | None) -> Iterator[Candidate]:
@@ -94,8 +106,8 @@ def _refuse_other_labels(data: Artefact, config: ZeroShotConfig, selection: Sele
     found = {config.rename.get(label, label) for label in labels}
     if strange := sorted(found - set(wording.classes)):
         raise ConfigError(
-            f"the images have the labels {', '.join(sorted(found))}, but the classes are {', '.join(wording.classes)}: {', '.join(strange)} "
-            "is none of them. These are the class names of another data set, or rename.LABEL=CLASS is missing"
+            f"the images have the labels {', '.join(sorted(found))}, but the classes are {', '.join(wording.classes)}: "
+            f"{', '.join(strange)} is none of them. These are the class names of another data set, or rename.LABEL=CLASS is missing"
         )
     if empty := [name for name in wording.classes if name not in found]:
         say(f"zero-shot: no image of {', '.join(empty)}; the model may still answer with it")
@@ -118,6 +130,17 @@ class ZeroShot:
     selection: Selection
     wording: Wording
     spec: EmbedderSpec
+    reference: Artefact | None = None
+
+    @cached_property
+    def _colours(self) -> ColourReference:
+        if self.reference is None:
+            raise ConfigError(f"condition {COLOUR_MATCHED} needs colour_reference=ARTEFACT")
+        return colour_reference(self.reference, self.config.reference_split)
+
+    def results(self) -> dict[str, Any]:
+        """For the manifest: the colours that images were matched to."""
+        return {"colour_reference": self._colours.facts()} if self.reference else {}
 
     @cached_property
     def _embedder(self) -> Embedder:
@@ -147,28 +170,42 @@ class ZeroShot:
         condition = self.config.condition if task.source == "data" else task.source
         rows = self.selection.rows[task.start : task.stop]
         answers: list[object] = []
-        for start in range(0, len(rows), self.config.batch_size):
-            records = [table[row] for row in rows[start : start + self.config.batch_size]]
-            found = ask_each(lambda batch: self._logits([_sent(record, condition) for record in batch], weights), records)
+        # Several batches at once: the embedder decodes one while the tower is at work on the one before. Altered images are large.
+        together = self.config.batch_size * (_BATCHES_AHEAD if condition == "plain" else 1)
+        for start in range(0, len(rows), together):
+            records = [table[row] for row in rows[start : start + together]]
+            found = ask_each(lambda some: self._logits(some, condition, weights), records, self.config.batch_size)
             answers += found
             yield from (self._prediction(record, logits, condition) for record, logits in zip(records, found, strict=True))
         refuse_dead_backend(answers)
 
-    def _logits(self, images: Sequence[bytes], weights: Floats) -> list[Answer]:
+    def _logits(self, records: Sequence[LabelledImage], condition: str, weights: Floats) -> list[Answer]:
         """What each image got: logits [draws x classes], and the hash of what was sent."""
+        altered = self._alteration(condition)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            images = list(pool.map(lambda record: altered(record.image), records))
         vectors = self._embedder.embed_images(images)
         logits = self._embedder.logit_scale * (vectors @ weights.T).astype(np.float64)
         return list(zip(logits, map(image_hash, images), strict=True))
+
+    def _alteration(self, condition: str) -> Callable[[bytes], bytes]:
+        """What is done to an image before it is sent."""
+        if condition == "plain":
+            return lambda image: image
+        if condition == "blind":
+            return black_like
+        if condition == COLOUR_MATCHED:
+            colours = self._colours
+            return lambda image: match_colours(image, colours)
+        name, _, severity = condition.partition(":")
+        return lambda image: corrupt(image, cast(Corruption, name), int(severity))
 
     def _prediction(self, record: LabelledImage, answer: Answer | EosinError, condition: str) -> Prediction:
         classes = self.wording.classes
         label = self.config.rename.get(str(record.label), str(record.label))
         extra: dict[str, Any] = {"error": str(answer)} if isinstance(answer, EosinError) else {}
-        reply, scores, hashes = "", (), ()
-        if not isinstance(answer, EosinError):
-            reply, scores, draws = _decided(answer[0], classes)
-            hashes = (answer[1],)
-            extra.update({"draws": draws} if draws else {})
+        reply, scores, draws = ("", (), []) if isinstance(answer, EosinError) else _decided(answer[0], classes)
+        extra.update({"draws": draws} if draws else {})
         if self.config.domain:
             extra["domain"] = "in" if _domain(record, self.config.domain) in self.config.in_domain else "out"
         if record.id in self._pictured and condition == self.config.condition and (picture := thumbnail(record.image)):
@@ -191,20 +228,11 @@ class ZeroShot:
             reply=reply,
             finish_reason="error" if isinstance(answer, EosinError) else "argmax",
             prompt_hash=self._prompt_hash,
-            image_hashes=hashes,
+            image_hashes=() if isinstance(answer, EosinError) else (answer[1],),
             model=self._embedder.fingerprint,
             scores=scores,
             topic=label,
         )
-
-
-def _sent(record: LabelledImage, condition: str) -> bytes:
-    if condition == "plain":
-        return record.image
-    if condition == "blind":
-        return black_like(record.image)
-    name, _, severity = condition.partition(":")
-    return corrupt(record.image, cast(Corruption, name), int(severity))
 
 
 def _decided(logits: NDArray[np.float64], classes: Sequence[str]) -> tuple[str, tuple[float, ...], list[int]]:
@@ -224,7 +252,9 @@ def _domain(record: LabelledImage, key: str) -> str:
     """
     value = getattr(record, key) if key in ("source", "slide") else record.extra.get(key)
     if value is None:
-        raise InputError(f"{record.id}: domain={key}, but the record has no such value; its extra holds {', '.join(record.extra) or 'nothing'}")
+        raise InputError(
+            f"{record.id}: domain={key}, but the record has no such value; its extra holds {', '.join(record.extra) or 'nothing'}"
+        )
     return str(value)
 
 

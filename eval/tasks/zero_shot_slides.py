@@ -1,7 +1,7 @@
 """Zero-shot classification of slides: prompts against every tile, then the tiles' scores pooled (MI-Zero, CONCH, KEEP).
 
-The vectors must be those of the model whose prompts they meet: projected, of unit length, with the same fingerprint. Anything else is refused, because it
-gives scores that look like scores.
+The vectors must be those of the model whose prompts they meet: projected, of unit length, with the same fingerprint. Anything else is
+refused, because it gives scores that look like scores.
 """
 
 from __future__ import annotations

@@ -100,7 +100,9 @@ def test_draws_give_the_median_of_their_scores_and_its_interval_is_resampled() -
     assert mean["accuracy"].score == pytest.approx(np.mean(scores))
     assert mean["accuracy_spread"].score == pytest.approx(np.std(scores))
     interval = intervals(found, [str(number) for number in range(40)], Resampling(200))["accuracy"]
-    assert interval.low is not None and interval.high is not None and interval.low < scores[1] < interval.high
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.low < scores[1] < interval.high
 
 
 def test_a_score_of_pairs_is_resampled_by_group_like_any_other() -> None:

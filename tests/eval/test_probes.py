@@ -133,7 +133,7 @@ def test_few_shot_scores_are_the_mean_over_the_seeds(tmp_path: Path, write_recor
     ("words", "message"),
     [
         (("shots=40",), "ask for fewer"),
-        (("val_split=",), "name val_split"),
+        (("val_split=''",), "name val_split"),
         (("val_split=train",), "must differ"),
         (("method=knn", "neighbours=91"), "ask for fewer"),
     ],

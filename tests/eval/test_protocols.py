@@ -68,7 +68,7 @@ def test_class_sets_differ_between_protocols_as_published() -> None:
     assert len(find_class_set("plip/nct_crc").classes) == len(find_class_set("conch/nct_crc").classes) == 9
     assert find_class_set("conch/nct_crc").classes["ADI"] == ("adipose", "adipose tissue", "adipocytes", "fat", "fat cells")
     assert find_class_set("pathgen/lc_lung").templates == ("An image of {name}",)
-    with pytest.raises(ConfigError, match="has the sets: .*nct_crc"):
+    with pytest.raises(ConfigError, match=r"has the sets: .*nct_crc"):
         find_class_set("conch/bones")
 
 
@@ -95,7 +95,9 @@ def test_prompt_draws_are_seeded_take_one_name_and_the_same_templates_for_all_cl
         sizes.add(len(draw["A"]))
         name = "fat" if "fat" in draw["A"][0] else "adipose tissue"
         assert [text.replace(name, "mucus") for text in draw["A"]] == list(draw["B"])
-    assert min(sizes) >= 1 and max(sizes) <= 16 and len(sizes) > 8
+    assert min(sizes) >= 1
+    assert max(sizes) <= 16
+    assert len(sizes) > 8
     assert wording.facts()["protocol"]["aggregate"] == "median"
     assert wording.hash != worded("prompts/keep", TISSUES).hash
 
@@ -105,7 +107,10 @@ def test_a_prompt_file_of_conch_is_taken_as_it_is(tmp_path: Path) -> None:
     names = {"ADI": ["fat", "adipose"], "MUC": "mucus"}
     path.write_text(json.dumps({"0": {"classnames": names, "templates": ["CLASSNAME.", "an image of CLASSNAME."]}}))
     wording = read_conch(path)
-    assert wording.draws[0] == {"ADI": ("fat.", "an image of fat.", "adipose.", "an image of adipose."), "MUC": ("mucus.", "an image of mucus.")}
+    assert wording.draws[0] == {
+        "ADI": ("fat.", "an image of fat.", "adipose.", "an image of adipose."),
+        "MUC": ("mucus.", "an image of mucus."),
+    }
     assert wording.facts()["prompts"]["MUC"] == ["mucus.", "an image of mucus."]
 
 
@@ -118,7 +123,8 @@ def test_a_prompt_file_of_conch_is_taken_as_it_is(tmp_path: Path) -> None:
         '{"0": {"classnames": {"A": ["a"], "B": []}, "templates": ["CLASSNAME"]}}',
         '{"0": {"classnames": {"A": "a", "B": "b"}, "templates": ["no place"]}}',
         '{"0": {"classnames": {"A": "a", "B": "b"}}}',
-        '{"0": {"classnames": {"A": "a", "B": "b"}, "templates": ["CLASSNAME"]}, "1": {"classnames": {"A": "a", "C": "b"}, "templates": ["CLASSNAME"]}}',
+        '{"0": {"classnames": {"A": "a", "B": "b"}, "templates": ["CLASSNAME"]}, '
+        '"1": {"classnames": {"A": "a", "C": "b"}, "templates": ["CLASSNAME"]}}',
     ],
 )
 def test_a_prompt_file_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
@@ -168,7 +174,8 @@ def test_labels_are_renamed_to_those_of_the_class_set(bench: Any, embedder: Any)
 def test_class_names_of_another_data_set_are_refused_before_a_model_is_loaded(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(bench, "out", "prompts=prompts/conch", "class_names=conch/nct_crc") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "another data set" in said and "BLUE" in said and "ADI" in said
+    for part in ("another data set", "BLUE", "ADI"):
+        assert part in said
 
 
 def test_a_class_without_images_stays_an_answer_and_is_named(bench: Any, embedder: Any, capsys: pytest.CaptureFixture[str]) -> None:

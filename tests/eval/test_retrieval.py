@@ -28,7 +28,9 @@ def records(tiles: list[Any]) -> list[ImageText]:
         for n, tile in enumerate(tiles[:8])
     ]
     found.append(ImageText(id="made/again", group="g0", image=tiles[0].image, captions=("a second caption, pink tissue",), **common))
-    shared = [ImageText(id=f"made/s{n}", group=f"s{n}", image=tiles[8 + n].image, captions=("green ink, shared ",), **common) for n in range(3)]
+    shared = [
+        ImageText(id=f"made/s{n}", group=f"s{n}", image=tiles[8 + n].image, captions=("green ink, shared ",), **common) for n in range(3)
+    ]
     return found + shared
 
 
