@@ -62,6 +62,9 @@ def _train(argv: list[str]) -> None:
     config = read_config(ClipTrainConfig, arguments)
     if config is None:
         return
+    from eosin.clip.starting import fetch_named
+
+    config = fetch_named(config)
     inputs = open_inputs(config)
     from eosin.clip.distributed import joined
 
@@ -76,7 +79,8 @@ def _train_in(world: World, config: ClipTrainConfig, inputs: Inputs, arguments: 
 
     init = inputs.artefacts["init"].path if "init" in inputs.artefacts else None
     model_cfg = settle_architecture(config, inputs.folders, init)
-    sources = Sources(inputs.artefacts["data"], init, inputs.folders)
+    more = tuple(inputs.artefacts[name] for name in (f"more[{number}]" for number in range(len(config.more))))
+    sources = Sources(inputs.artefacts["data"], init, inputs.folders, more)
     curves = (arguments.tensorboard, arguments.wandb)
     runtime = Runtime(_threads(arguments), arguments.cache_mb << 20, arguments.checkpoint_every, arguments.device, world, *curves)
     out = Path(arguments.out)

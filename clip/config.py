@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from eosin.config import input_path
+from eosin.config import input_path, input_paths
 from eosin.errors import ConfigError
 
 Positives = Literal["pair", "same_caption", "same_caption_or_label", "same_disease"]
@@ -90,6 +90,7 @@ class OptimiserConfig:
         clip_norm: gradients longer than this are shortened; 0 for never.
         max_logit_scale: the temperature's inverse stays at or below it (Radford et al. 2021: 100).
         temperature: a fixed one, such as KEEP's 0.04; 0 learns it.
+        divergence: a run stops whose mean loss of 50 steps is so many times that of its first 50; 0 for never.
     """
 
     lr: float = 1e-3
@@ -101,8 +102,11 @@ class OptimiserConfig:
     clip_norm: float = 1.0
     max_logit_scale: float = 100.0
     temperature: float = 0.0
+    divergence: float = 2.0
 
     def __post_init__(self) -> None:
+        if self.divergence and self.divergence <= 1:
+            raise ConfigError(f"optimiser.divergence is above 1, or 0 for never; got {self.divergence}")
         if self.temperature < 0:
             raise ConfigError(f"optimiser.temperature is above 0, or 0 to learn it; got {self.temperature}")
         if not (self.lr > 0 and 0 <= self.warmup < 1 and 0 <= self.final_lr <= 1 and len(self.betas) == 2 and self.max_logit_scale >= 1):
@@ -192,6 +196,21 @@ class TowerConfig:
 
 
 @dataclass(frozen=True)
+class HubConfig:
+    """Repositories of the Hugging Face hub in place of folders, as `organisation/repository` or `organisation/repository@revision`.
+
+    Attributes:
+        start: for `start`.
+        vision: for `vision_folder`; timm's model NAME is `timm/NAME`.
+        text: for `text_folder`.
+    """
+
+    start: str = ""
+    vision: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class MonitorConfig:
     """What is measured on held-out records while the model learns.
 
@@ -224,12 +243,14 @@ class ClipTrainConfig:
 
     Attributes:
         data: image-text pairs; the split `train` is used.
+        more: further data sets, trained on together with the first.
         init: start from this model: the image tower, and the text tower when the tokenizer is the same.
         start: start from a folder: a Hugging Face CLIPModel, an open_clip model, or one weights file (.safetensors, or .pt, .bin as
             `torch.save` wrote it) of `architecture`.
         vision_folder: the image tower from a folder of timm or transformers (ViT, DINOv2).
         text_folder: the text tower from a folder of transformers, such as PubMedBERT; its tokenizer comes along.
         ontology: a folder with one file: OncoTree's JSON, OBO, CSV or JSON; see `eosin.clip.ontology`.
+        hub: towers and starts by the name of a repository.
         architecture: a JSON file of open_clip's format, a name in `eosin.configs/architectures`, or one of open_clip's own names.
         title: what the model's card calls it.
         tag: open_clip's name of weights to start from, such as `openai`; open_clip fetches them.
@@ -248,11 +269,13 @@ class ClipTrainConfig:
     """
 
     data: str = input_path("image_text")
+    more: tuple[str, ...] = input_paths("image_text", required=False)
     init: str = input_path("clip_model", required=False)
     start: str = input_path(required=False)
     vision_folder: str = input_path(required=False)
     text_folder: str = input_path(required=False)
     ontology: str = input_path(required=False)
+    hub: HubConfig = field(default_factory=HubConfig)
     architecture: str = "clip-vit-192x6-96"
     tag: str = ""
     activation: Literal["auto", "gelu", "quick_gelu"] = "auto"
@@ -285,7 +308,7 @@ class ClipTrainConfig:
                 f"micro_batch and context are at least 0, shuffle_window at least batch_size; got {self.micro_batch}, {self.context} "
                 f"and {self.shuffle_window}"
             )
-        if self.tokenizer.kind == "init" and not (self.init or self.start):
+        if self.tokenizer.kind == "init" and not (self.init or self.start or self.hub.start):
             raise ConfigError("tokenizer.kind is init, but there is no model to start from; add init=PATH")
         starts = [name for name in ("init", "start", "tag") if getattr(self, name)]
         if len(starts) > 1:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eosin.artefacts import RecordTable
 from eosin.images import decode_image
 from eosin.records import ImageText
 
@@ -67,6 +66,13 @@ def room_for(images: int, reading: Reading) -> Pixels:
     return np.empty((min(images, reading.budget // (3 * side * side)), 3, side, side), dtype=np.uint8)
 
 
+class Table(Protocol):
+    """Records by number."""
+
+    def __getitem__(self, index: int, /) -> ImageText:
+        """The record of that number."""
+
+
 class ImageStore:
     """Decoded images by number; may be asked from several threads.
 
@@ -77,7 +83,7 @@ class ImageStore:
         first: the images 0 to k - 1 where they were decoded before, uint8 [at least k, 3, side, side], and k.
     """
 
-    def __init__(self, table: RecordTable[ImageText], rows: Ints, reading: Reading, first: tuple[Pixels, int] | None = None) -> None:
+    def __init__(self, table: Table, rows: Ints, reading: Reading, first: tuple[Pixels, int] | None = None) -> None:
         self._table, self._rows, self._reading = table, rows, reading
         self._kept, count = first or (room_for(len(rows), reading), 0)
         self._filled = np.arange(len(self._kept)) < count

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
 from eosin.clip.config import MonitorConfig
+from eosin.clip.joined import Joined
 from eosin.clip.tokens import tokenise
 from eosin.errors import ConfigError, ImageError
 from eosin.images import decode_image
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 _BATCH = 64
+_COLUMNS = ("id", "source", "licence", "group", "split", "image", "captions", "extra")
 
 
 class Monitor:
@@ -32,7 +34,7 @@ class Monitor:
 
     Args:
         config: what is measured.
-        data: image_text artefact.
+        data: image_text artefacts; those that have the split.
         folder: of the model: its tokenizer.
         context: longest text in tokens.
 
@@ -40,9 +42,9 @@ class Monitor:
         ConfigError: there are no such records, or no labels where zero-shot decides.
     """
 
-    def __init__(self, config: MonitorConfig, data: Artefact, folder: Path, context: int) -> None:
+    def __init__(self, config: MonitorConfig, data: Sequence[Artefact], folder: Path, context: int) -> None:
         self.config, self._folder, self._context = config, folder, context
-        self._records = self._read(data)
+        self._records, self.refused = self._read(data)
         labels = [record.extra.get("label") for record in self._records]
         self._names = sorted({str(label) for label in labels if label is not None})
         self._labels = np.array([self._names.index(str(label)) if label is not None else -1 for label in labels])
@@ -57,12 +59,15 @@ class Monitor:
         for row, record in enumerate(self._records):
             self._belongs[row, [numbers[caption] for caption in record.captions if caption in numbers]] = True
 
-    def _read(self, data: Artefact) -> list[ImageText]:
+    def _read(self, data: Sequence[Artefact]) -> tuple[list[ImageText], int]:
+        """The records that can be measured, and how many cannot."""
         config = self.config
-        if config.split not in data.manifest["splits"]:
-            raise ConfigError(f"monitor: {data.path} has no split {config.split}; it has {', '.join(data.manifest['splits'])}")
+        having = tuple(artefact for artefact in data if config.split in artefact.manifest["splits"])
+        if not having:
+            splits = ", ".join(dict.fromkeys(split for artefact in data for split in artefact.manifest["splits"]))
+            raise ConfigError(f"monitor: {Joined(tuple(data), '').name} has no split {config.split}; it has {splits}")
         kept, refused = [], 0
-        for record in islice(data.records(ImageText, config.split), config.records):
+        for record in islice(Joined(having, config.split).records(_COLUMNS), config.records):
             try:
                 decode_image(record.image)
             except ImageError:
@@ -70,11 +75,16 @@ class Monitor:
                 continue
             if any(caption.strip() for caption in record.captions):
                 kept.append(record)
+            else:
+                refused += 1
         if refused:
-            say(f"clip train: {refused} images of {config.split} cannot be read and are not measured")
+            say(f"clip train: {refused} records of {config.split} have no readable image or no caption and are not measured")
         if len(kept) < 2:
             raise ConfigError(f"monitor: {len(kept)} records of {config.split} can be measured; at least 2 are needed")
-        return kept
+        return kept, refused
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     def measure(self, model: OpenClipModel, device: torch.device) -> dict[str, float]:
         """Recall at 1 of both directions, their mean, and balanced zero-shot accuracy where there are labels."""

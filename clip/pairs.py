@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from eosin.artefacts import Artefact, RecordTable
+from eosin.artefacts import Artefact
 from eosin.artefacts.files import replacing
-from eosin.artefacts.table import row_groups
 from eosin.clip.image_store import ImageStore, Pixels, Reading, decode_small, room_for
+from eosin.clip.joined import Joined
 from eosin.clip.text_store import TextStore, TextStoreWriter, text_key
 from eosin.errors import ConfigError, ImageError, InputError
 from eosin.images import image_size
@@ -159,7 +159,9 @@ class _IndexBuilder:
         return Index(**arrays, microns=np.array(self._microns).reshape(-1, 2))
 
 
-def load_pairs(artefact: Artefact, reading: Reading, folder: Path, wanted: Wanted | None = None) -> Pairs:
+def load_pairs(
+    artefact: Artefact, reading: Reading, folder: Path, wanted: Wanted | None = None, more: Sequence[Artefact] = ()
+) -> Pairs:
     """The split `train`, from what an earlier run found in `folder`, else read once.
 
     Args:
@@ -167,37 +169,34 @@ def load_pairs(artefact: Artefact, reading: Reading, folder: Path, wanted: Wante
         reading: of images.
         folder: where texts, index and rejects are kept.
         wanted: what a record must tell.
+        more: further artefacts, whose records come behind.
 
     Raises:
         InputError: fewer than two records can be used.
         ArtefactError: a shard is missing or damaged.
     """
-    groups = row_groups(artefact, "train")
-    table = RecordTable(artefact, ImageText, "train", _COLUMNS, _cached_groups(groups.rows, len(groups.starts), reading))
+    data = Joined((artefact, *more), "train")
+    starts, rows = data.blocks()
     first = None
     if not (folder / "index.npz").is_file():
-        first = _look_at_all(artefact, groups.rows, reading, folder, wanted or Wanted())
+        first = _look_at_all(data, rows, reading, folder, wanted or Wanted())
     with np.load(folder / "index.npz") as saved:
         index = Index(**saved)
     rejects = tuple(Reject(row["key"], row["reason"], row["message"]) for row in pq.read_table(folder / "rejects.parquet").to_pylist())
     if len(index) < 2:
         reasons = ", ".join(sorted({reject.reason for reject in rejects}))
-        raise InputError(f"{artefact.path}: {len(index)} of {groups.rows} train records can be used ({reasons}); at least 2 are needed")
+        raise InputError(f"{data.name}: {len(index)} of {rows} train records can be used ({reasons}); at least 2 are needed")
+    table = data.table(_COLUMNS, reading.window, 2 * reading.threads + 2)
     images = ImageStore(table, index.rows, reading, first)
-    blocks = np.unique(np.searchsorted(index.rows, np.array(groups.starts)))
-    return Pairs(index, TextStore(folder / "texts.bin"), images, blocks[blocks < len(index)], rejects, groups.rows)
+    blocks = np.unique(np.searchsorted(index.rows, starts))
+    return Pairs(index, TextStore(folder / "texts.bin"), images, blocks[blocks < len(index)], rejects, rows)
 
 
-def _cached_groups(rows: int, groups: int, reading: Reading) -> int:
-    """Row groups that hold a window, and those that the threads are about to need."""
-    return min(groups, -(-reading.window * groups // max(rows, 1)) + 2 * reading.threads + 2)
-
-
-def _look_at_all(artefact: Artefact, rows: int, reading: Reading, folder: Path, wanted: Wanted) -> tuple[Pixels, int]:
+def _look_at_all(data: Joined, rows: int, reading: Reading, folder: Path, wanted: Wanted) -> tuple[Pixels, int]:
     """Decode every image once; writes texts, rejects and, last, the index. Gives the images that fit into the budget, and their number."""
     kept = room_for(rows, reading)
     rejects: list[Reject] = []
-    numbered = enumerate(artefact.records(ImageText, "train", _COLUMNS))
+    numbered = enumerate(data.records(_COLUMNS))
     with TextStoreWriter(folder / "texts.bin") as texts, ThreadPoolExecutor(reading.threads) as pool, bar("images", rows) as moving:
         builder = _IndexBuilder(texts)
         while chunk := list(islice(numbered, _CHUNK)):

@@ -94,6 +94,8 @@ def _results(trained: Trained, folder: Path) -> dict[str, Any]:
         },
         "captions": {"distinct": len(run.pairs.texts), "truncated": run.tokens.truncated},
         "groups_of_one_record": int((np.unique(run.pairs.index.groups, return_counts=True)[1] == 1).sum()),
+        "left_out_an_epoch": len(run.pairs) % run.batches.size,
+        **({"monitored": {"used": len(run.monitor), "rejected": run.monitor.refused}} if run.monitor is not None else {}),
         "steps": run.steps,
         "batch_size": run.batches.size,
         "mean_loss_of_last_steps": sum(last) / len(last),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,30 @@ from eosin.clip.architecture import find_architecture
 from eosin.clip.config import ClipTrainConfig
 from eosin.clip.foreign_towers import text_cfg_of, vision_cfg_of
 from eosin.clip.from_transformers import model_cfg_of_clip, read_clip_weights
+from eosin.clip.start_pixels import check_constants
 from eosin.clip.tokens import same_tokenizer
 from eosin.errors import ArtefactError, ConfigError, InputError
+from eosin.models.hub import fetch_model
 from eosin.models.open_clip import CONFIG_FILE, OpenClipModel, load_open_clip, noted_activation, read_open_clip_config, weights_file
 
 _BARE = (".safetensors", ".pt", ".pth", ".bin")
 _SIGLIP_BIAS, _SIGLIP_SCALE = -10.0, 2.302585092994046
 """Zhai et al. 2023: bias -10 and temperature 1/10, so that the many negatives do not dominate the first steps."""
+
+
+def fetch_named(config: ClipTrainConfig) -> ClipTrainConfig:
+    """The recipe with a folder for every repository it names; what was fetched before comes from the hub's cache.
+
+    Raises:
+        ConfigError: a name is none of a repository, or a folder is given as well.
+        InputError: it cannot be had.
+    """
+    hub = {"start": config.hub.start, "vision_folder": config.hub.vision, "text_folder": config.hub.text}
+    named = {key: name for key, name in hub.items() if name}
+    both = [key for key in named if getattr(config, key)]
+    if both:
+        raise ConfigError(f"{both[0]} is a folder and hub names a repository for it; give one of them")
+    return replace(config, **{key: str(fetch_model(*name.split("@", 1))) for key, name in named.items()})
 
 
 def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], init: Path | None) -> dict[str, Any]:
@@ -49,6 +67,7 @@ def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], in
         model_cfg.setdefault("init_logit_bias", _SIGLIP_BIAS)
         model_cfg.setdefault("init_logit_scale", _SIGLIP_SCALE)
     _check_objective(config, model_cfg)
+    check_constants(config, folders, init, _tag(config) if config.tag else {})
     return _with_activation(config, model_cfg, _known_activation(config, start, init))
 
 
@@ -170,19 +189,17 @@ def _load_file(model: OpenClipModel, path: Path, *, whole: bool) -> str:
     import pickle
 
     from open_clip.factory import load_state_dict
-    from open_clip.model import resize_pos_embed
     from safetensors import SafetensorError
 
     try:
         weights = load_state_dict(str(path), weights_only=True)
     except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise ArtefactError(f"{path} cannot be read as weights: {(str(error).splitlines() or ['?'])[0]}") from error
-    if "visual.positional_embedding" in weights:
-        resize_pos_embed(weights, model)
     return _load_into(model, weights, f"start: {path}", whole=whole)
 
 
 def _load_into(model: OpenClipModel, weights: Mapping[str, Any], where: str, *, whole: bool) -> str:
+    weights, resized = _with_positions_of(model, weights)
     wanted = dict(weights) if whole else {name: weight for name, weight in weights.items() if name.startswith("visual.")}
     for name in ("logit_bias", "logit_scale"):
         # A model for another objective has no bias, or has one; its start value is the architecture's then.
@@ -194,4 +211,24 @@ def _load_into(model: OpenClipModel, weights: Mapping[str, Any], where: str, *, 
         raise ConfigError(f"{where} is of another architecture: {error}") from error
     if any(name.startswith("visual.") for name in missing):
         raise ConfigError(f"{where} lacks weights of the image tower, such as {missing[0]}")
-    return "all weights" if whole else "image tower"
+    resized = [name for name in resized if name in wanted]
+    return ("all weights" if whole else "image tower") + (f" ({' and '.join(resized)} resized)" if resized else "")
+
+
+def _with_positions_of(model: OpenClipModel, weights: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The weights with position tables as long as the model's, as open_clip resizes them; and which were resized.
+
+    A table of another width is left: its model is of another architecture.
+    """
+    from open_clip.model import resize_pos_embed, resize_text_pos_embed
+
+    found, own, resized = dict(weights), model.state_dict(), []
+    for resize, names in (
+        (resize_pos_embed, ("visual.positional_embedding",)),
+        (resize_text_pos_embed, ("positional_embedding", "text.positional_embedding")),
+    ):
+        for name in names:
+            if name in found and name in own and found[name].shape[1] == own[name].shape[1] and len(found[name]) != len(own[name]):
+                resize(found, model)
+                resized.append(name)
+    return found, resized

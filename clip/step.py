@@ -146,7 +146,7 @@ class Stepper:
         pixels = normalise(apply(batch.draws.part(part), images, self._size, config.augment), config.image)
         texts = batch.tokens[part.start * each : part.stop * each].to(self._device, non_blocking=True)
         # Patch dropout, where an architecture has it, draws from torch's global generator.
-        torch.manual_seed(config.seed * 1_000_003 + step + ((self._world.rank << 16) + number) * (1 << 40))
+        torch.manual_seed((config.seed * 1_000_003 + step + ((self._world.rank << 16) + number) * (1 << 40)) % (1 << 63))
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
             if self._captions:
                 return self._encode_captioning(batch, part, pixels, texts, tokens_in_all if captions else 0)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eosin.artefacts import Artefact
+from eosin.artefacts.files import read_json, write_json
 from eosin.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, threads_of
 from eosin.clip.adapters import adapt
 from eosin.clip.architecture import build_model, check_activation, write_open_clip_config
@@ -22,6 +23,7 @@ from eosin.clip.batches import Batch, Batches
 from eosin.clip.config import ClipTrainConfig, TowerConfig
 from eosin.clip.diseases import Diseases, count_diseases, node_finder
 from eosin.clip.distributed import World
+from eosin.clip.divergence import check_sound
 from eosin.clip.foreign_towers import load_towers, place_towers
 from eosin.clip.image_store import Reading, source_side
 from eosin.clip.layers import lock
@@ -69,11 +71,12 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a run reads: the image_text artefact, the clip_model it starts from, and its plain folders by name."""
+    """What a run reads: the image_text artefact, the clip_model it starts from, its plain folders by name, and further data."""
 
     data: Artefact
     init: Path | None = None
     folders: Mapping[str, Path] = field(default_factory=dict)
+    more: tuple[Artefact, ...] = ()
 
 
 @dataclass
@@ -135,7 +138,7 @@ def train_clip(config: ClipTrainConfig, model_cfg: dict[str, Any], sources: Sour
     import torch
 
     checkpoint = load_checkpoint(scratch / "checkpoint.pt")
-    threads = threads_of(checkpoint, runtime.threads)
+    threads = _begun_with(scratch, threads_of(checkpoint, runtime.threads), write=runtime.world.main)
     torch.set_num_threads(threads)
     size = _square(model_cfg)
     diseases = Diseases(read_ontology(sources.folders["ontology"])) if "ontology" in sources.folders else None
@@ -150,12 +153,22 @@ def train_clip(config: ClipTrainConfig, model_cfg: dict[str, Any], sources: Sour
     if diseases is not None:
         facts["ontology"] = count_diseases(pairs.index.nodes)
     facts["end_token_id"] = tokens.end
-    run = _set_up(config, _Prepared(pairs, tokens, model, size, diseases), sources.data, scratch, runtime)
+    run = _set_up(config, _Prepared(pairs, tokens, model, size, diseases), sources, scratch, runtime)
     run.threads = threads
     if checkpoint:
         _go_on_from(run, checkpoint)
     _loop(run, scratch)
     return Trained(run, model_cfg, facts)
+
+
+def _begun_with(scratch: Path, asked: int, *, write: bool) -> int:
+    """The number of threads that the run began with, though it was killed before its first checkpoint."""
+    path = scratch / "threads.json"
+    if path.is_file():
+        return int(read_json(path)["threads"])
+    if write:
+        write_json(path, {"threads": asked})
+    return asked
 
 
 def _prepare(
@@ -168,7 +181,7 @@ def _prepare(
 ) -> tuple[Pairs, dict[str, Any]]:
     """The records, and the architecture with its tokenizer, from an earlier attempt where there was one."""
     finder = node_finder(diseases.ontology, config.disease) if diseases is not None else None
-    pairs = load_pairs(sources.data, reading, scratch, Wanted(bool(config.augment.mpp), finder))
+    pairs = load_pairs(sources.data, reading, scratch, Wanted(bool(config.augment.mpp), finder), sources.more)
     if config.positives == "same_caption_or_label":
         check_labels(pairs.index)
     if diseases is None and (config.positives == "same_disease" or "hypernyms" in config.objective.spare):
@@ -216,12 +229,14 @@ class _Prepared:
     diseases: Diseases | None
 
 
-def _set_up(config: ClipTrainConfig, ready: _Prepared, data: Artefact, scratch: Path, runtime: Runtime) -> Run:
+def _set_up(config: ClipTrainConfig, ready: _Prepared, sources: Sources, scratch: Path, runtime: Runtime) -> Run:
     """Everything the loop needs, at its first step."""
     import torch
 
     world, towers, model = runtime.world, towers_of(config), ready.model
-    device = pick_device(f"cuda:{world.local_rank}" if world.size > 1 and torch.cuda.is_available() else runtime.device)
+    # What `joined` chose between: gloo carries no tensors of a GPU.
+    own_gpu = world.size > 1 and runtime.device != "cpu" and torch.cuda.is_available()
+    device = pick_device(f"cuda:{world.local_rank}" if own_gpu else runtime.device)
     adapters = _let_learn(config, model)
     model.to(device)
     if config.recompute:
@@ -230,6 +245,8 @@ def _set_up(config: ClipTrainConfig, ready: _Prepared, data: Artefact, scratch: 
     tokeniser = Tokeniser(scratch / "model", ready.tokens.context) if reworded else None
     batches = Batches(config, ready.pairs, ready.tokens, ready.size, world, ready.diseases, tokeniser)
     world.share(batches.size)
+    measuring = bool(config.monitor.every) and world.main
+    held_out = Monitor(config.monitor, (sources.data, *sources.more), scratch / "model", ready.tokens.context) if measuring else None
     return Run(
         config,
         runtime,
@@ -238,9 +255,9 @@ def _set_up(config: ClipTrainConfig, ready: _Prepared, data: Artefact, scratch: 
         batches,
         model,
         adapters,
-        stepper=Stepper(config, model, ready.size, device, world),
+        stepper=Stepper(config, model, device, world),
         optimiser=build_optimiser(model, config.optimiser, towers),
-        monitor=Monitor(config.monitor, data, scratch / "model", ready.tokens.context) if config.monitor.every and world.main else None,
+        monitor=held_out,
         size=ready.size,
         device=device,
         threads=runtime.threads,
@@ -317,21 +334,12 @@ def _train_step(run: Run, batch: Batch) -> dict[str, float]:
         "logit_scale": run.model.logit_scale.exp().item(),
         "grad_norm": norm.item(),
     }
-    _check_finite(line, run)
+    check_sound(line, run.metrics, run.steps, optimiser)
     run.optimiser.step()
     if not optimiser.temperature:
         with torch.no_grad():
             run.model.logit_scale.clamp_(0.0, math.log(optimiser.max_logit_scale))
     return line
-
-
-def _check_finite(line: dict[str, float], run: Run) -> None:
-    for name in ("loss", "grad_norm"):
-        if not math.isfinite(line[name]):
-            raise ConfigError(
-                f"step {run.step} of {run.steps}: {name} is {line[name]}; training has diverged. Lower optimiser.lr "
-                f"(now {run.config.optimiser.lr}), raise optimiser.warmup (now {run.config.optimiser.warmup}) or use precision fp32"
-            )
 
 
 def _measure(run: Run, scratch: Path, tracker: Tracker) -> None:

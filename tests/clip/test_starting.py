@@ -142,11 +142,12 @@ def test_a_hugging_face_clip_computes_the_same_afterwards(
     model = train(pairs_artefact, tmp_path / "out", f"start={folder}", *STILL)
     assert model.manifest["results"]["activation"] == act
     assert model.manifest["results"]["started_from"] == "image tower", "the tokenizer is a new one"
-    pixels = torch.randn(2, 3, 32, 32)
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         ours = load_open_clip(model.path).encode_image(pixels)
         wanted = theirs.visual_projection(theirs.vision_model(pixel_values=pixels).pooler_output)
-    torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
+    scale = wanted.abs().max()
+    torch.testing.assert_close(ours / scale, wanted / scale, atol=1e-4, rtol=0)
 
 
 def test_a_hugging_face_clip_brings_its_tokenizer_and_texts(
