@@ -34,7 +34,7 @@ class Draws:
 
     Attributes:
         caption: float [n] in [0, 1): which caption.
-        affine: float [n, 2, 3]: from the output's coordinates in [-1, 1] to the source's.
+        affine: float [n, 2, 3]: from the output's coordinates in [-1, 1] to the source's; `eosin.clip.crops` cuts by it.
         stain: float [n, 3, 3] and offset float [n, 3, 1]: density' = stain @ density + offset.
         brightness: float [n]: factor.
     """
@@ -98,33 +98,30 @@ def _stain_jitter(factors: Floats64, offsets: Floats64) -> tuple[Floats64, Float
     return np.swapaxes(np.linalg.inv(STAINS) @ scaled, 1, 2), (offsets @ STAINS)[:, :, None]
 
 
-def apply(draws: Draws, images: torch.Tensor, size: int, config: AugmentConfig) -> torch.Tensor:
-    """Augmented images.
+def recolour(draws: Draws, images: torch.Tensor, config: AugmentConfig) -> torch.Tensor:
+    """Images with their stains and brightness jittered.
 
     Args:
         draws: of the same batch.
-        images: uint8 [n, 3, side, side].
-        size: of the output.
+        images: [n, 3, height, width] in [0, 255], bytes or floats.
         config: a jitter of 0 is left out altogether.
 
     Returns:
-        float32 [n, 3, size, size] in [0, 255].
+        float32 of the same shape in [0, 255], memory of its own.
     """
     import torch
-    from torch.nn import functional as F
 
     def tensor(values: Floats64) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(images.device)
 
-    grid = F.affine_grid(tensor(draws.affine), [len(images), 3, size, size], align_corners=False)
-    pixels = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    pixels = images.to(torch.float32, copy=True)
     if config.stain:
         # Beer-Lambert: density = -log(intensity); the + 1 keeps black finite.
         density = pixels.flatten(2).add_(1.0).div_(256.0).log_().neg_()
         density = torch.baddbmm(tensor(draws.offset), tensor(draws.stain), density)
         pixels = density.neg_().exp_().mul_(256.0).sub_(1.0).view_as(pixels)
     if config.brightness:
-        pixels = pixels * tensor(draws.brightness)[:, None, None, None]
+        pixels = pixels.mul_(tensor(draws.brightness)[:, None, None, None])
     return pixels.clamp_(0.0, 255.0)
 
 

@@ -38,7 +38,7 @@ class Batch:
 
     Attributes:
         numbers: int64 [m] its records.
-        images: uint8 [m, 3, side, side].
+        images: uint8 [m, 3, size, size], cropped and turned.
         draws: of augmentation, of the same records.
         tokens: int64 [m * each, context], record after record, hard captions behind a record's own.
         length: of the longest text, end token included.
@@ -119,7 +119,7 @@ class Batches:
         ids = self._ids(epoch, numbers[own], texts[own])
         hard = np.zeros(texts.shape, dtype=bool)
         hard[:, objective.captions :] = True
-        images = self._pairs.images.batch(numbers[own])
+        images = self._pairs.images.batch(numbers[own], draws.affine[own], self._image_size)
         keys = self._keys(numbers, texts, hard)
         return Batch(numbers[own], images, draws.part(own), torch.from_numpy(ids), self._tokens.longest(ids), keys)
 

@@ -163,9 +163,7 @@ def find_images(config: ClipEmbedConfig, inputs: Inputs) -> ArtefactImages | Fol
     if "data" in inputs.artefacts:
         return ArtefactImages(str(inputs.artefacts["data"].path), tuple(config.splits))
     if config.splits:
-        raise ConfigError(
-            "splits: a plain folder of images has none; leave splits out, or build an artefact of the folder first"
-        )
+        raise ConfigError("splits: a plain folder of images has none; leave splits out, or build an artefact of the folder first")
     return FolderImages(str(inputs.folders["images"]), config.source, config.licence)
 
 

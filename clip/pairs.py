@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
 from eosin.artefacts.files import replacing
-from eosin.clip.image_store import ImageStore, Pixels, Reading, decode_small, room_for
+from eosin.clip.crops import Pixels
+from eosin.clip.image_store import ImageStore, Kept, Reading, decode_small
 from eosin.clip.joined import Joined
 from eosin.clip.text_store import TextStore, TextStoreWriter, text_key
 from eosin.errors import ConfigError, ImageError, InputError
@@ -192,9 +193,9 @@ def load_pairs(
     return Pairs(index, TextStore(folder / "texts.bin"), images, blocks[blocks < len(index)], rejects, rows)
 
 
-def _look_at_all(data: Joined, rows: int, reading: Reading, folder: Path, wanted: Wanted) -> tuple[Pixels, int]:
-    """Decode every image once; writes texts, rejects and, last, the index. Gives the images that fit into the budget, and their number."""
-    kept = room_for(rows, reading)
+def _look_at_all(data: Joined, rows: int, reading: Reading, folder: Path, wanted: Wanted) -> Kept:
+    """Decode every image once; writes texts, rejects and, last, the index. Gives the images that fit into the budget."""
+    kept = Kept(reading.budget)
     rejects: list[Reject] = []
     numbered = enumerate(data.records(_COLUMNS))
     with TextStoreWriter(folder / "texts.bin") as texts, ThreadPoolExecutor(reading.threads) as pool, bar("images", rows) as moving:
@@ -205,14 +206,13 @@ def _look_at_all(data: Joined, rows: int, reading: Reading, folder: Path, wanted
                     rejects.append(looked)
                     continue
                 image, captions, microns = looked
-                if len(builder) < len(kept):
-                    kept[len(builder)] = image
+                kept.offer(len(builder), image)
                 builder.add(row, record, captions, wanted.node(record) if wanted.node else -1, microns)
             moving.advance(len(chunk))
     write_rejects(folder / "rejects.parquet", rejects)
     with replacing(folder / "index.npz") as temporary, temporary.open("wb") as handle:
         np.savez(handle, **vars(builder.close()))
-    return kept, min(len(builder), len(kept))
+    return kept
 
 
 def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, list[str], tuple[float, float]] | Reject:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from eosin.clip.augment import apply, normalise
+from eosin.clip.augment import normalise, recolour
 from eosin.clip.batches import Batch
 from eosin.clip.config import ClipTrainConfig
 from eosin.clip.distributed import World
@@ -38,13 +38,12 @@ class Stepper:
     Args:
         config: the recipe.
         model: in training mode, on `device`.
-        size: side of its input.
         device: where it is.
         world: the processes that share a batch.
     """
 
-    def __init__(self, config: ClipTrainConfig, model: OpenClipModel, size: int, device: torch.device, world: World) -> None:
-        self.config, self.model, self._size, self._device, self._world = config, model, size, device, world
+    def __init__(self, config: ClipTrainConfig, model: OpenClipModel, device: torch.device, world: World) -> None:
+        self.config, self.model, self._device, self._world = config, model, device, world
         self._objective = OBJECTIVES[config.objective.name](config.objective)
         self._rules = Rules(config.positives, config.objective.spare)
         self._captions = config.objective.name == "coca"
@@ -140,10 +139,10 @@ class Stepper:
         return tokens.flatten(0, 1)
 
     def _encode(self, batch: Batch, part: slice, step: int, number: int, tokens_in_all: int, *, captions: bool = True) -> Encoded:
-        """Augment and encode a part of the batch."""
+        """Recolour and encode a part of the batch."""
         config, each = self.config, batch.keys.each
         images = torch.from_numpy(batch.images[part]).to(self._device, non_blocking=True)
-        pixels = normalise(apply(batch.draws.part(part), images, self._size, config.augment), config.image)
+        pixels = normalise(recolour(batch.draws.part(part), images, config.augment), config.image)
         texts = batch.tokens[part.start * each : part.stop * each].to(self._device, non_blocking=True)
         # Patch dropout, where an architecture has it, draws from torch's global generator.
         torch.manual_seed((config.seed * 1_000_003 + step + ((self._world.rank << 16) + number) * (1 << 40)) % (1 << 63))

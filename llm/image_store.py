@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from eosin.clip.augment import apply, draw
+from eosin.clip.augment import draw, recolour
 from eosin.clip.config import AugmentConfig
 from eosin.errors import ConfigError
 from eosin.images import decode_image
@@ -128,7 +128,7 @@ class ImageStoreWriter:
             augment = AugmentConfig(symmetries="none", crop_area=1.0, crop_ratio=1.0, stain=self._views.stain)
             mean, scale = self._assistant.pixel_scale()
             raw = (pixels * scale + mean).mul(255.0)
-            jittered = apply(draw(augment, self._views.seed, view, rows), raw, pixels.shape[-1], augment)
+            jittered = recolour(draw(augment, self._views.seed, view, rows), raw, augment)
             pixels = (jittered / 255.0 - mean) / scale
         return turned(pixels, view)
 

@@ -104,9 +104,7 @@ def test_both_formats_can_embed(recipe: Path, trained: Artefact, exported: Artef
     assert ours.plan.facts["fingerprint"] != theirs.plan.facts["fingerprint"]
 
 
-def test_a_plain_folder_is_embedded_and_no_file_of_it_is_lost(
-    recipe: Path, trained: Artefact, squares: Any, tmp_path: Path
-) -> None:
+def test_a_plain_folder_is_embedded_and_no_file_of_it_is_lost(recipe: Path, trained: Artefact, squares: Any, tmp_path: Path) -> None:
     for number in range(5):
         path = tmp_path / "images" / ("case-1" if number % 2 else "case-2") / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from eosin.artefacts import Artefact
-from eosin.clip.image_store import Reading, fit
+from eosin.clip.augment import draw
+from eosin.clip.config import AugmentConfig
+from eosin.clip.image_store import ImageStore, Reading, fit
 from eosin.clip.pairs import Pairs, Wanted, check_labels, load_pairs
 from eosin.errors import ArtefactError, ConfigError, InputError
 
@@ -14,6 +16,10 @@ from eosin.errors import ArtefactError, ConfigError, InputError
 def load(data: Artefact, folder: Path, budget: int = 0, threads: int = 1, **wanted: Any) -> Pairs:
     folder.mkdir(exist_ok=True)
     return load_pairs(data, Reading(40, "squash", budget, threads), folder, Wanted(**wanted))
+
+
+def crops(store: ImageStore, numbers: np.ndarray) -> np.ndarray:
+    return store.batch(numbers, draw(AugmentConfig(), 0, 0, numbers).affine, 32)
 
 
 def test_records_that_cannot_be_used_are_named_and_the_others_kept(tmp_path: Path, squares: Any) -> None:
@@ -41,7 +47,7 @@ def test_memory_for_images_changes_no_batch(pairs_artefact: Artefact, tmp_path: 
     batches = [load(pairs_artefact, tmp_path / name, budget).images for name, budget in budgets.items()]
     assert [store.kept for store in batches] == [36, 20, 0]
     for store in batches[1:]:
-        np.testing.assert_array_equal(store.batch(numbers), batches[0].batch(numbers))
+        np.testing.assert_array_equal(crops(store, numbers), crops(batches[0], numbers))
 
 
 def test_what_was_found_once_is_not_looked_for_again(pairs_artefact: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +61,7 @@ def test_what_was_found_once_is_not_looked_for_again(pairs_artefact: Artefact, t
         np.testing.assert_array_equal(getattr(again.index, name), values)
     numbers = np.array([30, 2, 17, 3])
     assert again.images.kept == 0
-    np.testing.assert_array_equal(again.images.batch(numbers), first.images.batch(numbers))
+    np.testing.assert_array_equal(crops(again.images, numbers), crops(first.images, numbers))
     assert again.images.kept == 4
 
 
@@ -92,7 +98,7 @@ def test_a_shard_that_is_gone_is_named(tmp_path: Path, squares: Any) -> None:
     (shard,) = data.shards("train")
     shard.unlink()
     with pytest.raises(ArtefactError, match=shard.name):
-        pairs.images.batch(np.array([2]))
+        crops(pairs.images, np.array([2]))
 
 
 def test_one_usable_record_is_not_enough(tmp_path: Path, squares: Any) -> None:
@@ -113,3 +119,10 @@ def test_shortest_keeps_the_middle_square() -> None:
     pixels[:, 20:40] = 200
     assert fit(pixels, 20, "shortest").min() == 200
     assert fit(pixels, 20, "squash").min() == 0
+
+
+def test_an_image_is_kept_as_it_is_unless_it_is_large() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 27, 3), dtype=np.uint8)
+    assert fit(pixels, 20, "squash") is pixels
+    assert fit(pixels, 19, "squash").shape == (19, 19, 3)
+    assert fit(np.zeros((8, 400, 3), dtype=np.uint8), 20, "squash").shape == (20, 20, 3)

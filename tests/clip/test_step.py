@@ -59,7 +59,7 @@ def make(pairs_artefact: Artefact, tmp_path: Path) -> Make:
         pack_attention(model)
         tokens = build_token_table(tmp_path, pairs.texts, model_cfg, pools_at_highest=pools_at_highest_id(model))
         batches = Batches(config, pairs, tokens, 32, World())
-        return Stepper(config, model.train(), 32, torch.device("cpu"), World()), batches
+        return Stepper(config, model.train(), torch.device("cpu"), World()), batches
 
     return build
 
