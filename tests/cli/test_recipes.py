@@ -88,6 +88,8 @@ RECIPES = {
     "demo/eval-vqa-evidence": Recipe(VqaConfig, ("model=x", "index=x", "embedder=x")),
     "demo/report": Recipe(ScoreConfig),
     **dict.fromkeys(("eval/zero-shot", "eval/zero-shot-draws", "eval/robustness", "eval/domains"), Recipe(ZeroShotConfig, ("model=x",))),
+    "eval/colour-matched": Recipe(ZeroShotConfig, ("model=x",)),
+    "eval/colour-baseline": Recipe(ColourConfig, ("data=x",)),
     "eval/retrieval": Recipe(RetrievalConfig, ("model=x",)),
     **dict.fromkeys(("eval/linear-probe", "eval/knn", "eval/few-shot", "eval/simpleshot"), Recipe(ProbeConfig)),
     **dict.fromkeys(("eval/slides-topk", "eval/slides-tumour-ratio"), Recipe(SlideZeroShotConfig, ("model=x",))),

@@ -12,6 +12,8 @@ import pytest
 
 from eosin.artefacts import open_artefact
 from eosin.cli import main as eosin
+from eosin.config import load_recipe
+from eosin.data_builders.sources.catalogue import SOURCES
 from eosin.errors import ConfigError
 from eosin.eval.prompts import find_class_set, load_prompts, read_conch, worded
 from eosin.eval.tasks.zero_shot import class_weights
@@ -201,3 +203,27 @@ def test_an_encoder_without_a_text_tower_is_refused(bench: Any, embedder: Any, m
 def test_classes_are_named_in_one_way_only(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(bench, "out", "labels=lc25000", "class_names=quilt/pcam") == 2
     assert "keep one of" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("protocol", SHIPPED)
+def test_every_class_set_names_the_labels_that_a_data_builder_writes(protocol: str) -> None:
+    written = [set(load_recipe(LabelSet, f"labels/{name}").classes) for name in sorted({*named_by_sources(), "osteosarcoma"})]
+    for name, found in load_prompts(f"prompts/{protocol}").class_sets.items():
+        known = set(found.classes) | set(found.left_out)
+        assert any(set(found.classes) <= labels and (known <= labels) for labels in written), f"{protocol}/{name}"
+        assert not set(found.classes) & set(found.left_out)
+
+
+def named_by_sources() -> set[str]:
+    return {name for source in SOURCES.values() for name in source.label_sets}
+
+
+@pytest.mark.parametrize("protocol", SHIPPED)
+def test_every_labelled_source_can_be_asked_by_every_protocol(protocol: str) -> None:
+    for name in named_by_sources():
+        labels = load_recipe(LabelSet, f"labels/{name}")
+        wording = worded(f"prompts/{protocol}", labels)
+        assert wording.classes == tuple(labels.classes)
+        prompts = [text for draw in wording.draws for texts in draw.values() for text in texts]
+        assert all(text.strip() and "{" not in text for text in prompts)
+        assert all(len(set(draw.values())) == len(draw) for draw in wording.draws), f"{name}: two classes share a prompt"
