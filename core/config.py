@@ -176,6 +176,9 @@ def _convert_union(choices: list[Any], value: Any, where: str) -> Any:
 def _convert_plain(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
+    if hint is str and value is None:
+        # `key=` on the command line, and `key:` in a file, are an empty text to whoever writes them.
+        return ""
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint is float and isinstance(value, str):

@@ -52,13 +52,24 @@ def accuracy(model: Artefact, squares: Any) -> float:
     return float(np.mean([NAMES[best] == record.extra["label"] for best, record in zip(scores.argmax(axis=1), records, strict=True)]))
 
 
-@pytest.mark.parametrize("name", ["siglip", "coca", "keep", "hard", "several"])
+@pytest.fixture(scope="module")
+def hard_captions(squares: Any, tmp_path_factory: pytest.TempPathFactory) -> Artefact:
+    """Squares that also tell what they are not."""
+    records = [squares.pair(number) for number in range(36)]
+    others = [[f"a {other} square" for other in NAMES if other != record.extra["label"]] for record in records]
+    hard = [dataclasses.replace(r, extra={**r.extra, "hard_captions": o}) for r, o in zip(records, others, strict=True)]
+    return squares.write(tmp_path_factory.mktemp("hard") / "image_text", hard)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["infonce", "siglip", "coca", "keep", "hard", "hard_captions", "several"])
 def test_every_objective_learns_to_name_what_it_saw(
-    name: str, given: dict[str, Path], pairs_artefact: Artefact, train: Train, squares: Any, tmp_path: Path
+    name: str, given: dict[str, Path], pairs_artefact: Artefact, hard_captions: Artefact, train: Train, squares: Any, tmp_path: Path
 ) -> None:
     """Chance is 0.25."""
     keep = ["objective.name=keep", f"ontology={given['ontology']}", "positives=same_disease", "disease.key=label", "disease.per_batch=3"]
     settings = {
+        "infonce": ["positives=pair"],
+        "hard_captions": ["objective.hard_captions=2", "positives=same_caption", "micro_batch=6"],
         "siglip": ["objective.name=siglip", "positives=same_caption"],
         "coca": ["objective.name=coca", f"architecture={given['coca']}", "positives=same_caption"],
         "keep": [
@@ -71,7 +82,7 @@ def test_every_objective_learns_to_name_what_it_saw(
         "hard": ["objective.hardness=0.3", "positives=same_caption_or_label", "objective.spare=[group]"],
         "several": ["objective.captions=3", "positives=same_caption", "micro_batch=5"],
     }
-    model = train(pairs_artefact, tmp_path / "out", *settings[name])
+    model = train(hard_captions if name == "hard_captions" else pairs_artefact, tmp_path / "out", *settings[name])
     assert accuracy(model, squares) >= 0.8
     if name == "keep":
         assert model.manifest["results"]["ontology"] == {"records": 36, "diseases": 4, "diseases_of_one_record": 0}

@@ -125,3 +125,18 @@ def test_a_repository_stands_for_a_folder(
         train(pairs_artefact, tmp_path / "both", "hub.vision=timm/x", f"vision_folder={tmp_path}")
     with pytest.raises(ConfigError, match="starts from one model"):
         train(pairs_artefact, tmp_path / "two", "hub.start=somebody/clip", f"init={plain.path}")
+
+
+def test_a_second_stage_goes_on_from_the_first_with_open_clips_tokenizer(
+    pairs_artefact: Artefact, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the two stages of PathGen-CLIP: the recipe names a tag, and the second command takes it away."""
+    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    given = [architecture(tmp_path, text_cfg=text), "tokenizer.kind=open_clip", *STILL]
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: pytest.fail("the tag was taken away"))
+    first = train(pairs_artefact, tmp_path / "first", *given, "activation=quick_gelu")
+    second = train(pairs_artefact, tmp_path / "second", *given, "tag=", f"init={first.path}")
+    assert second.manifest["results"]["started_from"] == "all weights"
+    assert second.manifest["results"]["activation"] == "quick_gelu"
+    old, new = load_file(first.path / "model.safetensors"), load_file(second.path / "model.safetensors")
+    assert not changed(old, new)
