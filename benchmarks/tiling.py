@@ -34,10 +34,10 @@ from _common import alternate, parse_options, print_table, ratio, report
 from eosin.data_builders.phantoms import TileSpec, render_tile
 from eosin.data_builders.phantoms.pyramid import write_pyramid
 from eosin.data_builders.slides.grid import Grid
-from eosin.data_builders.slides.jpeg_tiles import jpeg_level
-from eosin.data_builders.slides.reader import SlideReader
-from eosin.data_builders.slides.sampling import sampling_of
-from eosin.data_builders.slides.stream import iter_tiles
+from eosin.slides.jpeg_tiles import jpeg_level
+from eosin.slides.reader import SlideReader
+from eosin.slides.sampling import sampling_of
+from eosin.slides.stream import iter_tiles
 
 THREADS = 2
 ROOT = Path(__file__).resolve().parents[1]

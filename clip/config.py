@@ -327,12 +327,15 @@ class ClipEmbedConfig:
         preset: how a published image tower is to be read, such as virchow2; without model, folder and name its own repository is fetched.
         data: what is embedded.
         images: or a plain folder of image files.
+        tiles: or the kept tiles of slides, read from the slides as they are embedded.
+        slides: those of `tiles`.
+        root: where the slides lie now; empty: where they lay when `slides` was made.
         source: what the ids of `images` begin with.
         licence: of `images`.
         splits: only these; all when empty.
         thumbnail: longer side of the kept picture in pixels; 0 for none.
         batch_size: images a forward pass.
-        shard_size: records a shard: what a killed run loses at most.
+        shard_size: records a shard: what a killed run loses at most; tiles have shards already.
         precision: `bf16` computes in bfloat16.
         store: how vectors lie on disk.
     """
@@ -344,6 +347,9 @@ class ClipEmbedConfig:
     preset: str = ""
     data: str = input_path("labelled_images", "image_text", required=False)
     images: str = input_path(required=False)
+    tiles: str = input_path("tiles", required=False)
+    slides: str = input_path("slides", required=False)
+    root: str = input_path(required=False)
     source: str = "images"
     licence: str = "unknown"
     splits: tuple[str, ...] = ()

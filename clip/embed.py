@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,18 +16,19 @@ from PIL import Image
 
 from eosin.artefacts import Artefact, Plan, Task
 from eosin.clip.config import ClipEmbedConfig
-from eosin.clip.embed_images import ArtefactImages, FolderImages, Pictured
+from eosin.clip.embed_images import ArtefactImages, FolderImages, Found, Images
+from eosin.clip.embed_slides import SlideTiles
 from eosin.commands import Inputs
 from eosin.config import settings_of
-from eosin.errors import ConfigError, ImageError
-from eosin.images import decode_image
+from eosin.errors import ConfigError
+from eosin.images import Pixels
 from eosin.models.formats import fingerprint_of_model
 from eosin.models.hub import fetch_model
-from eosin.models.protocols import Embedder
+from eosin.models.protocols import PixelEmbedder
 from eosin.models.specs import EmbedderSpec, load_embedder
 from eosin.models.vision_presets import load_preset
-from eosin.pipeline import Engine, Resources, Step, chunked, run_step
-from eosin.records import Embedding, ImageText, Reject
+from eosin.pipeline import Engine, Resources, Step, run_step
+from eosin.records import Embedding, Reject
 
 _JPEG_QUALITY = 85
 
@@ -43,45 +44,32 @@ class EmbedTask:
     """
 
     spec: EmbedderSpec
-    data: ArtefactImages | FolderImages
+    data: Images
     thumbnail: int
 
-    def __call__(self, task: Task) -> Iterable[Embedding | Reject]:
-        """The task's embeddings in the order of its records."""
+    def __call__(self, task: Task) -> Iterator[Embedding | Reject]:
+        """The task's embeddings in the order of its records; the next batch is read and decoded while the model is at work."""
         embedder = _embedder(self.spec)
-        for start in range(task.start, task.stop, self.spec.batch_size):
-            yield from self._embed(embedder, self.data.read(task, start, min(start + self.spec.batch_size, task.stop)))
+        with closing(self.data.batches(task, self.spec.batch_size)) as batches, ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = ahead.submit(next, batches, None)
+                yield from self._embed(embedder, batch)
 
-    def _embed(self, embedder: Embedder, found: Sequence[Pictured | Reject]) -> Iterator[Embedding | Reject]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            looked = list(pool.map(self._look, found))
-        vectors = iter(embedder.embed_images([item[0].image for item in looked if not isinstance(item, Reject)]))
-        for item in looked:
-            yield item if isinstance(item, Reject) else _embedding(item[0], next(vectors), item[1])
-
-    def _look(self, found: Pictured | Reject) -> tuple[Pictured, bytes | None] | Reject:
-        """The record with its thumbnail, or why it cannot be embedded."""
-        if isinstance(found, Reject):
-            return found
-        try:
-            return found, _thumbnail(found.image, self.thumbnail)
-        except ImageError as error:
-            return Reject(found.id, error.reason, error.message)
+    def _embed(self, embedder: PixelEmbedder, batch: Sequence[Found | Reject]) -> Iterator[Embedding | Reject]:
+        vectors = iter(embedder.embed_pixels([item.pixels for item in batch if not isinstance(item, Reject)]))
+        for item in batch:
+            yield item if isinstance(item, Reject) else _embedding(item, next(vectors), _thumbnail(item.pixels, self.thumbnail))
 
 
 @functools.lru_cache(maxsize=1)
-def _embedder(spec: EmbedderSpec) -> Embedder:
+def _embedder(spec: EmbedderSpec) -> PixelEmbedder:
     """Loaded once a process, however many tasks it does."""
     return load_embedder(spec)
 
 
-def _thumbnail(data: bytes, side: int) -> bytes | None:
-    """A small JPEG; None where none is wanted.
-
-    Raises:
-        ImageError: the image cannot be decoded.
-    """
-    pixels = decode_image(data)
+def _thumbnail(pixels: Pixels, side: int) -> bytes | None:
+    """A small JPEG; None where none is wanted."""
     if side == 0:
         return None
     image = Image.fromarray(pixels)
@@ -91,12 +79,8 @@ def _thumbnail(data: bytes, side: int) -> bytes | None:
     return buffer.getvalue()
 
 
-def _embedding(record: Pictured, vector: NDArray[np.float32], thumbnail: bytes | None) -> Embedding:
-    """The record's embedding; label and caption come from its own column, else from `extra`."""
-    if isinstance(record, ImageText):
-        caption, label = next(iter(record.captions), None), _text(record.extra.get("label"))
-    else:
-        caption, label = _text(record.extra.get("caption")), record.label
+def _embedding(found: Found, vector: NDArray[np.float32], thumbnail: bytes | None) -> Embedding:
+    record = found.record
     return Embedding(
         id=record.id,
         source=record.source,
@@ -106,16 +90,12 @@ def _embedding(record: Pictured, vector: NDArray[np.float32], thumbnail: bytes |
         slide=record.slide,
         mpp=record.mpp,
         provenance=record.provenance,
-        extra=record.extra,
+        extra=found.extra,
         vector=tuple(vector.tolist()),
-        caption=caption,
-        label=label,
+        caption=found.caption,
+        label=found.label,
         thumbnail=thumbnail,
     )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 @dataclass(frozen=True)
@@ -152,28 +132,36 @@ def find_tower(config: ClipEmbedConfig, inputs: Inputs) -> Tower:
     return Tower(folder, fingerprint_of_model(folder, config.preset))
 
 
-def find_images(config: ClipEmbedConfig, inputs: Inputs) -> ArtefactImages | FolderImages:
+def find_images(config: ClipEmbedConfig, inputs: Inputs, threads: int) -> Images:
     """What the recipe wants embedded.
 
     Raises:
-        ConfigError: neither or both of `data` and `images` are given, or a split is unknown.
+        ConfigError: not one of `data`, `images` and `tiles` is given, a split is unknown, or tiles come without their slides.
     """
-    if ("data" in inputs.artefacts) == ("images" in inputs.folders):
-        raise ConfigError("what is embedded is either data=ARTEFACT or images=FOLDER; give one of them")
+    given = [name for name in ("data", "images", "tiles") if name in inputs.artefacts or name in inputs.folders]
+    if len(given) != 1:
+        got = ", ".join(given) or "none"
+        raise ConfigError(f"what is embedded is one of data=ARTEFACT, images=FOLDER and tiles=ARTEFACT with slides=ARTEFACT; got {got}")
+    splits = tuple(config.splits)
+    if ("slides" in inputs.artefacts) != ("tiles" in inputs.artefacts):
+        raise ConfigError("tiles=ARTEFACT and slides=ARTEFACT go together: the tiles say where, the slides hold the pixels")
+    if "tiles" in inputs.artefacts:
+        tiles, slides = (str(inputs.artefacts[name].path) for name in ("tiles", "slides"))
+        return SlideTiles(tiles, slides, str(inputs.folders.get("root", "")), splits, threads)
     if "data" in inputs.artefacts:
-        return ArtefactImages(str(inputs.artefacts["data"].path), tuple(config.splits))
+        return ArtefactImages(str(inputs.artefacts["data"].path), splits)
     if config.splits:
         raise ConfigError("splits: a plain folder of images has none; leave splits out, or build an artefact of the folder first")
     return FolderImages(str(inputs.folders["images"]), config.source, config.licence)
 
 
-def embed_plan(config: ClipEmbedConfig, inputs: Inputs, data: ArtefactImages | FolderImages, tower: Tower) -> Plan:
+def embed_plan(config: ClipEmbedConfig, inputs: Inputs, data: Images, tower: Tower) -> Plan:
     """What the embeddings will be.
 
     Raises:
         ConfigError: a split is unknown, or has no records.
     """
-    tasks = [task for split, count in data.counts().items() for task in chunked(data.name, split, count, config.shard_size)]
+    tasks = data.tasks(config.shard_size)
     facts = {
         "title": f"Embeddings of {data.title()}",
         "fingerprint": tower.fingerprint,
@@ -191,7 +179,7 @@ def embed(config: ClipEmbedConfig, inputs: Inputs, out: Path, *, engine: Engine,
         ArtefactError: see `ArtefactWriter`.
         ConfigError, InputError: see `find_tower`, `find_images` and `embed_plan`.
     """
-    data, tower = find_images(config, inputs), find_tower(config, inputs)
+    data, tower = find_images(config, inputs, threads), find_tower(config, inputs)
     spec = EmbedderSpec(str(tower.folder), device=device, batch_size=config.batch_size, preset=config.preset, precision=config.precision)
     produce = EmbedTask(spec, data, config.thumbnail)
     resources = Resources(cpus=threads, gpus=1.0 if device.startswith("cuda") else 0.0, model=True)

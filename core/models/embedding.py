@@ -9,10 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eosin.errors import ConfigError, InputError, MissingDependency, Unsupported
-from eosin.images import decode_image
+from eosin.images import Pixels, decode_image
 from eosin.models.specs import EmbedderSpec
 from eosin.numerics import Floats, unit_rows
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-Pixels = NDArray[np.uint8]
 
 
 def pick_device(name: str) -> torch.device:
@@ -82,15 +80,22 @@ class TwoTowerEmbedder(ABC):
 
     def embed_images(self, images: Sequence[bytes]) -> Floats:
         """See `Embedder.embed_images`."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return self._encoded(self._pixels(images, pool), self._encode_images)
+        return self._embed(images, lambda data: self._prepare(decode_image(data)))
 
-    def _pixels(self, images: Sequence[bytes], pool: ThreadPoolExecutor) -> Iterator[torch.Tensor]:
+    def embed_pixels(self, images: Sequence[Pixels]) -> Floats:
+        """See `PixelEmbedder.embed_pixels`."""
+        return self._embed(images, self._prepare)
+
+    def _embed(self, images: Sequence[T], prepare: Callable[[T], torch.Tensor]) -> Floats:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return self._encoded(self._batches(images, prepare, pool), self._encode_images)
+
+    def _batches(self, images: Sequence[T], prepare: Callable[[T], torch.Tensor], pool: ThreadPoolExecutor) -> Iterator[torch.Tensor]:
         """Prepared batches; the next one is decoded while the tower is at work, for both let go of the interpreter's lock."""
         import torch
 
         def submit(start: int) -> list[Future[torch.Tensor]]:
-            return [pool.submit(lambda data: self._prepare(decode_image(data)), image) for image in images[start : start + size]]
+            return [pool.submit(prepare, image) for image in images[start : start + size]]
 
         size = self._spec.batch_size
         waiting = submit(0)

@@ -38,9 +38,9 @@ def fetch_model(name: str, revision: str = "") -> Path:
         raise ConfigError(
             f"name: {name!r} is no repository; names look like organisation/repository, timm's like timm/vit_base_patch16_224"
         )
-    options = {"revision": revision or None, "allow_patterns": list(_WANTED), "ignore_patterns": list(_UNWANTED)}
+    wanted, unwanted = list(_WANTED), list(_UNWANTED)
     try:
-        return Path(snapshot_download(name, **options))
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted, ignore_patterns=unwanted))
     except HFValidationError as error:
         raise ConfigError(f"name: {name!r} is no repository's name: {error}") from error
     except GatedRepoError as error:

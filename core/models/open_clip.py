@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eosin.errors import ArtefactError, InputError, MissingDependency
-from eosin.models.embedding import Pixels, TwoTowerEmbedder, pick_device
+from eosin.images import Pixels
+from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
 from eosin.models.specs import EmbedderSpec
 
@@ -152,8 +153,8 @@ def load_open_clip(folder: str | Path) -> OpenClipModel:
         InputError: see `build_open_clip`.
     """
     path = weights_file(folder)
-    _check_noted(path, read_open_clip_config(folder)["model_cfg"])
     model = build_open_clip(folder)
+    _check_noted(path, read_open_clip_config(folder)["model_cfg"])
     import open_clip
     from safetensors import SafetensorError
 

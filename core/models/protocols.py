@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from eosin.artefacts.files import sha256_of
 from eosin.artefacts.plan import canonical_json
+from eosin.images import Pixels
 from eosin.numerics import Floats
 from eosin.records import Message
 
@@ -145,6 +146,14 @@ class Embedder(Protocol):
         Raises:
             Unsupported: the model has no text tower.
         """
+        ...
+
+
+class PixelEmbedder(Embedder, Protocol):
+    """An embedder in this process, which takes pixels as well: those of a slide were never a file."""
+
+    def embed_pixels(self, images: Sequence[Pixels]) -> Floats:
+        """Decoded images, uint8 [height, width, 3], as float32 [n, dim], unit rows."""
         ...
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eosin.errors import ConfigError
-from eosin.models.protocols import ChatModel, Embedder
+from eosin.models.protocols import ChatModel, PixelEmbedder
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ChatSpec:
     timeout: float = 300.0
 
 
-def load_embedder(spec: EmbedderSpec) -> Embedder:
+def load_embedder(spec: EmbedderSpec) -> PixelEmbedder:
     """The embedder a spec names.
 
     Raises:

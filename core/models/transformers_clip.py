@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eosin.errors import ArtefactError, InputError, MissingDependency
-from eosin.models.embedding import Pixels, TwoTowerEmbedder, pick_device
+from eosin.images import Pixels
+from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
 from eosin.models.specs import EmbedderSpec
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from eosin.config import settings_of
 from eosin.errors import ArtefactError, ConfigError, EosinError, InputError, MissingDependency
-from eosin.models.embedding import Pixels, TwoTowerEmbedder, pick_device
+from eosin.images import Pixels
+from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
 from eosin.models.specs import EmbedderSpec
 from eosin.models.vision_presets import Pooling, VisionPreset, load_preset
@@ -125,7 +126,7 @@ class TimmEmbedder(_VisionEmbedder):
         from timm.data.config import resolve_data_config
         from timm.data.transforms_factory import create_transform
 
-        data = resolve_data_config(pretrained_cfg=given, model=tower)
+        data = resolve_data_config(pretrained_cfg=given, model=tower)  # type: ignore[no-untyped-call]
         self._transform = create_transform(**data, is_training=False)
         self._encode = tower
         self._settle(tower, int(data["input_size"][-1]), vision_fingerprint(folder))
@@ -187,7 +188,7 @@ def build_tower(preset: VisionPreset, folder: Path | None = None) -> Any:
     left = {key: value for key, value in values.items() if key not in ("auto_map", "architectures", "model_type", "dtype", "torch_dtype")}
     try:
         config = AutoConfig.for_model(preset.architecture, **{**left, **preset.arguments})
-        tower = AutoModel.from_config(config)
+        tower = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     except (TypeError, ValueError) as error:
         raise InputError(f"{folder}: transformers cannot build this {preset.architecture}: {error}") from error
     if getattr(tower, "pooler", None) is not None:

@@ -1,11 +1,6 @@
-"""Slides: from whole-slide images to tiles with their coordinates, each left-out tile with its reason.
+"""Slides: from whole-slide images to tiles with their coordinates, each left-out tile with its reason. Slides are read by `eosin.slides`.
 
-reader.py        one reader over OpenSlide: levels, true microns per pixel, regions, errors with stable reasons
 listing.py       which slides there are: a folder or a CSV, cases, labels, overrides of mpp
-sampling.py      from which level a tile of a wanted mpp is read, and how it is brought to its size
-blocks.py        a level in blocks, decoded by threads, in bounded memory
-jpeg_tiles.py    blocks of a TIFF whose tiles are JPEG, decoded without OpenSlide, to the same pixels
-stream.py        tiles with their pictures, straight into an embedder or an artefact
 overview.py      a slide's overview, in bounded memory also where the slide has a single level
 ink.py           pixels that a marker drew
 tissue.py        where on the overview the tissue is

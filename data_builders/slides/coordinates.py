@@ -20,8 +20,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eosin.data_builders.slides.sampling import Level, Sampling
 from eosin.errors import InputError, MissingDependency
+from eosin.slides.sampling import Level, Sampling
 
 Layout = Literal["clam", "trident"]
 

@@ -14,9 +14,10 @@ from eosin.data_builders.slides.coordinates import write_clam, write_trident
 from eosin.data_builders.slides.picture import draw_grid
 from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.slides.survey import Surveyed
-from eosin.data_builders.slides.tiling import all_tiles, layout, shards_of
+from eosin.data_builders.slides.tiling import layout
 from eosin.images import encode_jpeg
 from eosin.records import Exported, Tile
+from eosin.slides.tile_table import all_tiles, shards_of
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from pathlib import Path
 from eosin.artefacts.files import digest_of_file
 from eosin.artefacts.plan import canonical_json
 from eosin.data_builders.folder_files import find_files, printable
-from eosin.data_builders.slides.reader import PLAUSIBLE_MPP, SlideReader
 from eosin.errors import ImageError, InputError
 from eosin.records import SPLITS, Reject
+from eosin.slides.reader import PLAUSIBLE_MPP, SlideReader
 
 SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm")
 _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])")

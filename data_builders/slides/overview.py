@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eosin.data_builders.slides.blocks import Block, LevelBlocks, Promise
-from eosin.data_builders.slides.reader import SlideReader
 from eosin.errors import ImageError
 from eosin.images import Pixels
+from eosin.slides.blocks import Block, LevelBlocks, Promise
+from eosin.slides.reader import SlideReader
 
 HELD, MISSING, BROKEN = 0, 1, 2
 _AHEAD = 16

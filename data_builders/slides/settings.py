@@ -8,10 +8,10 @@ from typing import Any, Literal
 from eosin.config import input_path, settings_of
 from eosin.data_builders.slides.grid import Edge, Grid
 from eosin.data_builders.slides.quality import QualityConfig
-from eosin.data_builders.slides.sampling import Level, Sampling, sampling_of
 from eosin.data_builders.slides.tissue import TissueConfig
 from eosin.errors import ConfigError
 from eosin.records import SPLITS
+from eosin.slides.sampling import Level, Sampling, sampling_of
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from eosin.data_builders.folder_files import printable
 from eosin.data_builders.slides.listing import SlideEntry, SlideList
 from eosin.data_builders.slides.overview import HELD, Overview, read_overview
 from eosin.data_builders.slides.quality import Look
-from eosin.data_builders.slides.reader import SlideReader
-from eosin.data_builders.slides.sampling import Level
 from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.slides.tissue import common_density, find_tissue, glass_colour
 from eosin.errors import ConfigError, ImageError
 from eosin.images import Pixels, decode_image, encode_jpeg, encode_png
 from eosin.pipeline import Step
 from eosin.records import SPLITS, Reject, Slide
+from eosin.slides.reader import SlideReader
+from eosin.slides.sampling import Level
 
 NOT_TAKEN = "not taken"
 TISSUE, UNREAD = 255, 128

@@ -17,11 +17,12 @@ from eosin.data_builders.slides.handover import HandOver
 from eosin.data_builders.slides.listing import SlideList, list_slides
 from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.slides.survey import Surveyed, survey_step
-from eosin.data_builders.slides.tiling import CutTiles, FindTiles, shards_of, tile_tasks
+from eosin.data_builders.slides.tiling import CutTiles, FindTiles, tile_tasks
 from eosin.errors import InputError
 from eosin.pipeline import Step
 from eosin.progress import say
 from eosin.records import Slide
+from eosin.slides.tile_table import shards_of
 
 _TILE_SETTINGS = ("size", "mpp", "overlap", "edge", "tissue_share", "quality", "rows_a_task")
 

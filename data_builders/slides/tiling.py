@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eosin.artefacts import Artefact, Task
-from eosin.artefacts.parquet import open_parquet
 from eosin.data_builders.slides.grid import Grid
 from eosin.data_builders.slides.quality import measure, refuse
-from eosin.data_builders.slides.reader import SlideReader
-from eosin.data_builders.slides.sampling import Sampling
 from eosin.data_builders.slides.settings import TileSlidesConfig
-from eosin.data_builders.slides.stream import TilePicture, iter_tiles
 from eosin.data_builders.slides.survey import TISSUE, UNREAD, Surveyed
-from eosin.errors import InputError
 from eosin.images import encode_jpeg
-from eosin.records import LabelledImage, Reject, Tile, from_table
+from eosin.records import LabelledImage, Reject, Tile
+from eosin.slides.reader import SlideReader
+from eosin.slides.sampling import Sampling
+from eosin.slides.stream import TilePicture, iter_tiles
+from eosin.slides.tile_table import kept_tiles
 
 TILES_A_TASK = 8192
 
@@ -173,27 +171,3 @@ class CutTiles:
             label=slide.record.labels[0] if slide.record.labels else None,
             extra={**tile.extra, "x": tile.x, "y": tile.y},
         )
-
-
-def shards_of(tiles: Artefact) -> dict[tuple[str, int], str]:
-    """(slide, first row) -> the file of that task of a `tiles` artefact."""
-    names = tiles.plan.shard_names()
-    return {(task.source, task.start): f"data/{name}.parquet" for name, task in zip(names, tiles.plan.tasks, strict=True)}
-
-
-def all_tiles(tiles: Artefact, shard: str) -> Iterator[Tile]:
-    """A shard's tiles, a row group at a time.
-
-    Raises:
-        InputError: the artefact does not hold the shard.
-    """
-    if shard not in tiles.manifest["files"]:
-        raise InputError(f"{tiles.path} has no {shard}; every task of it has tiles")
-    with open_parquet(Path(tiles.path) / shard) as file:
-        for number in range(file.num_row_groups):
-            yield from from_table(Tile, file.read_row_group(number))
-
-
-def kept_tiles(tiles: Artefact, shard: str) -> Iterator[Tile]:
-    """Those of `all_tiles` that were kept."""
-    return (tile for tile in all_tiles(tiles, shard) if tile.kept)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from eosin.data_builders.slides.reader import SlideReader, missing_pixels
 from eosin.data_builders.sources.reading.fields import field, mapping, needed, text
 from eosin.data_builders.sources.reading.json_files import list_sections, section_elements
 from eosin.data_builders.sources.reading.names import patient_of
@@ -21,6 +20,7 @@ from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused
 from eosin.errors import InputError
 from eosin.images import encode_jpeg, read_image_file
 from eosin.records import ImageText, Record, Region
+from eosin.slides.reader import SlideReader, missing_pixels
 
 SIDE_PX = 672
 FIELD_MICRONS = 168.0

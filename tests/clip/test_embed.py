@@ -141,7 +141,8 @@ def test_vectors_can_be_stored_in_float16(recipe: Path, trained: Artefact, image
     [
         (("data=DATA",), "one model embeds"),
         (("model=MODEL", "data=DATA", "name=a/b"), "got model, name"),
-        (("model=MODEL", "data=DATA", "images=DATA"), "either data=ARTEFACT or images=FOLDER"),
+        (("model=MODEL", "data=DATA", "images=DATA"), "one of data=ARTEFACT, images=FOLDER and tiles=ARTEFACT"),
+        (("model=MODEL",), "got none"),
         (("model=MODEL", "images=DATA", "splits=[test]"), "a plain folder of images has none"),
         (("model=MODEL", "data=DATA", "revision=main"), "revision is of a repository"),
     ],

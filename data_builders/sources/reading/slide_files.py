@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.slides.reader import SlideReader
 from eosin.data_builders.sources.source import Refused
+from eosin.slides.reader import SlideReader
 
 SLIDE_SUFFIXES = (".svs", ".tiff", ".tif", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
 

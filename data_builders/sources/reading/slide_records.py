@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.slides.reader import SlideReader
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.source import Refused, Source
 from eosin.records import Slide
+from eosin.slides.reader import SlideReader
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from eosin.data_builders.slides.coordinates import read_coordinates, write_clam, write_trident
-from eosin.data_builders.slides.sampling import Level, sampling_of
 from eosin.errors import InputError
+from eosin.slides.sampling import Level, sampling_of
 
 LEVELS = (Level(8000, 6000, 1.0), Level(2000, 1500, 4.0))
 PLACES = np.array([[0, 0], [896, 0], [0, 1792]], np.int64)

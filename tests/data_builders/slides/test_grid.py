@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eosin.data_builders.slides.grid import Grid
-from eosin.data_builders.slides.sampling import Level, sampling_of
 from eosin.errors import ConfigError
+from eosin.slides.sampling import Level, sampling_of
 
 
 @given(width=st.integers(1, 700), height=st.integers(1, 700), side=st.integers(16, 300), overlap=st.floats(0, 0.8), shift=st.booleans())

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eosin.data_builders.slides.reader import SlideReader, slide_mpp
 from eosin.errors import ConfigError, ImageError
+from eosin.slides.reader import SlideReader, slide_mpp
 
 Svs = Callable[..., Path]
 

@@ -8,9 +8,9 @@ import numpy as np
 import openslide
 import pytest
 
-from eosin.data_builders.slides.jpeg_tiles import jpeg_level
-from eosin.data_builders.slides.reader import SlideReader
-from eosin.data_builders.slides.stream import iter_tiles
+from eosin.slides.jpeg_tiles import jpeg_level
+from eosin.slides.reader import SlideReader
+from eosin.slides.stream import iter_tiles
 
 Svs = Callable[..., Path]
 

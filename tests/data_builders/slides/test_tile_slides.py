@@ -17,10 +17,10 @@ import yaml
 from eosin.artefacts import open_artefact
 from eosin.data_builders.slides.coordinates import read_coordinates
 from eosin.data_builders.slides.listing import case_of, list_slides
-from eosin.data_builders.slides.reader import SlideReader
 from eosin.errors import ConfigError, InputError
 from eosin.images import decode_image
 from eosin.records import LabelledImage, Slide, Tile
+from eosin.slides.reader import SlideReader
 
 Build = Callable[..., Path]
 RECIPE: dict[str, Any] = {"builder": "tile_slides", "size": 64, "mpp": 0.5, "tissue": {"mpp": 4.0, "smallest": 0.001, "holes": 0.001}}
@@ -227,5 +227,5 @@ def test_label_and_macro_are_never_opened(draw: SimpleNamespace) -> None:
     for path in draw.real("wsi/CMU-1-Small-Region.svs"):
         with SlideReader(path) as slide:
             assert not hasattr(slide, "associated_images")
-    package = Path(sys.modules["eosin.data_builders.slides.reader"].__file__ or "").parent
+    package = Path(sys.modules["eosin.slides.reader"].__file__ or "").parent
     assert not [path.name for path in package.glob("*.py") if "associated_images" in path.read_text()]

@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 
 from eosin.data_builders.phantoms import TISSUES, SlideTruth
 from eosin.data_builders.slides.overview import BROKEN, HELD, MISSING, Overview, read_overview
-from eosin.data_builders.slides.reader import SlideReader
 from eosin.data_builders.slides.tissue import TissueConfig, find_tissue
+from eosin.slides.reader import SlideReader
 
 INKS = {"blue": (35, 70, 190), "green": (40, 150, 70), "black": (30, 30, 32), "red": (215, 35, 40)}
 HEMATOXYLIN, DAB = np.array([0.65, 0.70, 0.29]), np.array([0.27, 0.57, 0.78])

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eosin.data_builders.slides.blocks import Box, LevelBlocks, Promise
-from eosin.data_builders.slides.reader import SlideReader, missing_pixels
-from eosin.data_builders.slides.sampling import Sampling, sampling_of
 from eosin.errors import ConfigError, ImageError
 from eosin.images import Pixels
+from eosin.slides.blocks import Box, LevelBlocks, Promise
+from eosin.slides.reader import SlideReader, missing_pixels
+from eosin.slides.sampling import Sampling, sampling_of
 
 # So many tiles are on their way at a time: enough that no thread waits, few enough to be small in memory; and so many are one job.
 _AHEAD = 32

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eosin.data_builders.slides.sampling import Level, sampling_of
 from eosin.errors import ImageError, MissingDependency
 from eosin.images import Pixels
+from eosin.slides.sampling import Level, sampling_of
 
 Mask = npt.NDArray[np.bool_]
 

@@ -17,9 +17,9 @@ import numpy as np
 import simplejpeg
 import tifffile
 
-from eosin.data_builders.slides.reader import SlideReader
 from eosin.errors import ImageError
 from eosin.images import Pixels
+from eosin.slides.reader import SlideReader
 
 _VENDORS = ("aperio", "generic-tiff")
 _JPEG, _RGB, _YCBCR = 7, 2, 6

@@ -16,10 +16,10 @@ from types import TracebackType
 
 import numpy as np
 
-from eosin.data_builders.slides.jpeg_tiles import JpegLevel, jpeg_level
-from eosin.data_builders.slides.reader import Mask, SlideReader
 from eosin.errors import ImageError
 from eosin.images import Pixels
+from eosin.slides.jpeg_tiles import JpegLevel, jpeg_level
+from eosin.slides.reader import Mask, SlideReader
 
 # Enough for two rows of tiles of a slide that is 160,000 pixels wide.
 CACHE_BYTES = 256 * 2**20
