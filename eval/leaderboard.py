@@ -132,15 +132,20 @@ def _board(
         row["p_holm"] = p
         row["level_with_first"] = row["rank"] == 1 or p is None or p > 1 - resampling.confidence
     for run, baseline in baselines.items():
-        if (run.task, run.benchmark, run.condition) == (
-            key.task,
-            key.benchmark,
-            key.condition,
-        ) and key.metric in baseline.scored.statistics:
+        if (run.task, run.benchmark, run.condition) == (key.task, key.benchmark, key.condition) and (asked := _over(baseline, key)):
             nothing = dict.fromkeys((*_EMPTY, "rank", "p_holm", "level_with_first"))
-            rows.append({**_row(baseline, "colour baseline", run.model, key.metric, resampling), **nothing})
+            rows.append({**_row(asked, "colour baseline", run.model, key.metric, resampling), **nothing})
     facts = {"task": key.task, "benchmark": key.benchmark, "condition": key.condition, "protocol": key.protocol, "metric": key.metric}
     return {**facts, "title": first.rows.rules.title, "questions": len(key.questions), "rows": rows}
+
+
+def _over(baseline: Run, key: BoardKey) -> Run | None:
+    """The baseline over the ranking's own questions; None where it was not asked them all, or has no such score."""
+    place = {question: number for number, question in enumerate(baseline.rows.question)}
+    if key.metric not in baseline.scored.statistics or not all(question in place for question in key.questions):
+        return None
+    rows = baseline.rows.taken(place[question] for question in key.questions)
+    return Run(rows, SCORERS[key.task](rows))
 
 
 _EMPTY = ("behind", "behind_low", "behind_high", "p_bootstrap", "p_mcnemar")

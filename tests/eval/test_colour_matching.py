@@ -103,3 +103,13 @@ def test_one_damaged_image_costs_one_answer_of_many_that_were_asked_together(ben
     found = list(open_artefact(bench.root / "out").records(Prediction))
     assert [row.finish_reason for row in found] == ["argmax"] * 5 + ["error"] + ["argmax"] * 18
     assert all(row.reply == row.answer for row in found if row.finish_reason == "argmax")
+
+
+def test_a_leaderboard_shows_the_colour_baseline_over_the_rankings_own_questions(bench: Any, embedder: Any) -> None:
+    out, colour, board = bench.root / "out", bench.root / "colour", bench.root / "board"
+    assert eosin(["eval", "run", "demo/eval-zero-shot", f"model={bench.clip}", f"data={bench.images}", "limit=6", "--out", str(out)]) == 0
+    assert eosin(["eval", "run", "eval/colour-baseline", f"data={bench.images}", "--out", str(colour)]) == 0
+    assert eosin(["eval", "leaderboard", str(out), str(colour), "--out", str(board)]) == 0
+    rows = json.loads((board / "leaderboard.json").read_text())["boards"][0]["rows"]
+    assert [(row["name"], row["rank"], row["questions"]) for row in rows][1] == ("colour baseline", None, 6)
+    assert rows[0]["questions"] == 6
