@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
 from eosin.commands import Inputs, add_engine, building_parser, engine_of, open_inputs, read_config
 from eosin.config import settings_of
 from eosin.errors import ConfigError
-from eosin.progress import say, show
+from eosin.progress import say, show, silent
 
 if TYPE_CHECKING:
     from eosin.clip.distributed import World
@@ -78,7 +79,8 @@ def _train_in(world: World, config: ClipTrainConfig, inputs: Inputs, arguments: 
     from eosin.clip.train import Runtime, Sources, train_clip
 
     init = inputs.artefacts["init"].path if "init" in inputs.artefacts else None
-    model_cfg = settle_architecture(config, inputs.folders, init)
+    with nullcontext() if world.main else silent():
+        model_cfg = settle_architecture(config, inputs.folders, init)
     more = tuple(inputs.artefacts[name] for name in (f"more[{number}]" for number in range(len(config.more))))
     sources = Sources(inputs.artefacts["data"], init, inputs.folders, more)
     curves = (arguments.tensorboard, arguments.wandb)
@@ -87,7 +89,8 @@ def _train_in(world: World, config: ClipTrainConfig, inputs: Inputs, arguments: 
     if not world.main:
         world.wait()
         if not (out / "manifest.json").is_file():
-            train_clip(config, model_cfg, sources, out / SCRATCH, runtime)
+            with silent():
+                train_clip(config, model_cfg, sources, out / SCRATCH, runtime)
         return
     facts = {"title": config.title, "format": "open_clip", "intended_use": _USE, "limits": _LIMITS}
     plan = Plan("clip_model", "clip train", {**settings_of(config), "architecture": model_cfg}, inputs.refs, facts=facts)

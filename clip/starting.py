@@ -36,10 +36,13 @@ def fetch_named(config: ClipTrainConfig) -> ClipTrainConfig:
     """
     hub = {"start": config.hub.start, "vision_folder": config.hub.vision, "text_folder": config.hub.text}
     named = {key: name for key, name in hub.items() if name}
+    folders: dict[str, Any] = {}
     both = [key for key in named if getattr(config, key)]
     if both:
         raise ConfigError(f"{both[0]} is a folder and hub names a repository for it; give one of them")
-    return replace(config, **{key: str(fetch_model(*name.split("@", 1))) for key, name in named.items()})
+    for key, name in named.items():
+        folders[key] = str(fetch_model(*name.split("@", 1)))
+    return replace(config, **folders)
 
 
 def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], init: Path | None) -> dict[str, Any]:

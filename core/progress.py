@@ -29,6 +29,16 @@ def say(message: str) -> None:
     _messages.print(message, markup=False)
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """No bars and no messages while the block runs: for all but one of several processes that do the same. Errors leave it."""
+    before, _messages.quiet = _messages.quiet, True
+    try:
+        yield
+    finally:
+        _messages.quiet = before
+
+
 def show(message: str) -> None:
     """One line of the result itself."""
     _results.print(message, markup=False)

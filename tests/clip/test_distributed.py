@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from eosin.artefacts import Artefact, open_artefact
 from eosin.clip.distributed import World
 from eosin.errors import ConfigError
+from eosin.progress import say, silent
 
 ARGUMENTS = ["epochs=2", "--workers", "1", "--device", "cpu"]
 
@@ -80,6 +81,18 @@ def test_two_processes_end_with_the_weights_of_one(
         torch.testing.assert_close(second[key], weight, atol=2e-4, rtol=1e-3, msg=key)
     lines = (one.path / "metrics.jsonl").read_text().count("\n")
     assert (two.path / "metrics.jsonl").read_text().count("\n") == lines
+
+
+def test_only_one_process_speaks_and_errors_are_heard_from_all(capsys: pytest.CaptureFixture[str]) -> None:
+    @silent()
+    def fail() -> None:
+        say("not heard")
+        raise ConfigError("heard")
+
+    with pytest.raises(ConfigError, match="heard"):
+        fail()
+    say("afterwards")
+    assert capsys.readouterr().err == "afterwards\n"
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:

@@ -13,6 +13,8 @@ from eosin.data_builders.cli import main as build
 from eosin.eval.cli import main as evaluate
 
 ROOT = Path(__file__).parents[2]
+# What RECIPE may stand for.
+RECIPES = {"train": "clip/plip", "embed": "demo/embed", "export": "demo/clip-export"}
 PAGES = [ROOT / "docs/clip.md", *sorted((ROOT / "configs/clip").glob("*.yaml"))]
 
 
@@ -23,7 +25,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     for line in told:
         found = re.match(r"(?:torchrun .*? -m eosin\.cli|accelerate launch .*? -m eosin\.cli|eosin) ((?:clip|build|audit|eval) .*)", line)
         if found and "--out" in line:
-            yield shlex.split(found.group(1).replace("...", ""))
+            yield shlex.split(found.group(1).replace("...", ""), comments=True)
 
 
 TOLD = [(page.name, words) for page in PAGES for words in commands(page)]
@@ -41,6 +43,6 @@ def test_a_command_is_taken(page: str, words: list[str], capsys: pytest.CaptureF
     if verb == "audit":
         audit_parser().parse_args(rest)
         return
-    rest = ["clip/plip" if word == "RECIPE" else word for word in rest]
+    rest = [RECIPES[rest[0]] if word == "RECIPE" else word for word in rest]
     {"clip": clip, "build": build, "eval": evaluate}[verb]([*rest, "--print-config"])
     assert capsys.readouterr().out.count(":") > 3, "the resolved recipe"
