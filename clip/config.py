@@ -266,6 +266,7 @@ class ClipTrainConfig:
         positives: which images and captions of a batch belong together; see `eosin.clip.relations`.
         precision: `bf16` computes the towers in bfloat16; weights and loss stay float32.
         recompute: activation checkpointing: blocks are computed again in the backward pass instead of kept.
+        compiled: blocks are compiled by torch.compile, which pays on a GPU: it takes minutes at the start and wants a C++ compiler.
     """
 
     data: str = input_path("image_text")
@@ -292,6 +293,7 @@ class ClipTrainConfig:
     disease: DiseaseConfig = field(default_factory=DiseaseConfig)
     precision: Literal["fp32", "bf16"] = "fp32"
     recompute: bool = False
+    compiled: bool = False
     vision: TowerConfig = field(default_factory=TowerConfig)
     text: TowerConfig = field(default_factory=TowerConfig)
     image: ImageConfig = field(default_factory=ImageConfig)

@@ -79,3 +79,15 @@ def pack_attention(model: OpenClipModel) -> None:
         plain = type(module) is nn.MultiheadAttention and module.batch_first and module.dropout == 0
         if plain and module.in_proj_weight is not None and module.bias_k is None and not module.add_zero_attn:
             module.__class__ = PackedAttention
+
+
+def compile_blocks(model: OpenClipModel, backend: str = "inductor") -> int:
+    """Let torch compile every residual block of the model in place; how many there are.
+
+    Block by block one piece of code serves them all, whatever the texts' length; weights keep their names.
+    """
+    blocks = [block for part in model.modules() if isinstance(part, nn.ModuleList | nn.Sequential) and len(part) > 1 for block in part]
+    blocks = [block for block in blocks if any(isinstance(inner, nn.LayerNorm) for inner in block.children())]
+    for block in blocks:
+        block.compile(backend=backend)
+    return len(blocks)

@@ -35,7 +35,7 @@ from eosin.clip.starting import load_start
 from eosin.clip.step import Stepper
 from eosin.clip.token_table import TokenTable, build_token_table
 from eosin.clip.tokens import Tokeniser, settle_tokenizer
-from eosin.clip.towers import pack_attention, pools_at_highest_id
+from eosin.clip.towers import compile_blocks, pack_attention, pools_at_highest_id
 from eosin.clip.track import Tracker
 from eosin.errors import ConfigError
 from eosin.models.embedding import pick_device
@@ -241,6 +241,8 @@ def _set_up(config: ClipTrainConfig, ready: _Prepared, sources: Sources, scratch
     model.to(device)
     if config.recompute:
         model.set_grad_checkpointing(True)
+    if config.compiled:
+        compile_blocks(model)
     reworded = config.disease.word_drop > 0 or config.disease.label_captions > 0
     tokeniser = Tokeniser(scratch / "model", ready.tokens.context) if reworded else None
     batches = Batches(config, ready.pairs, ready.tokens, ready.size, world, ready.diseases, tokeniser)

@@ -18,7 +18,7 @@ from eosin.clip.pairs import Wanted, load_pairs
 from eosin.clip.step import Stepper
 from eosin.clip.token_table import build_token_table
 from eosin.clip.tokens import settle_tokenizer
-from eosin.clip.towers import pack_attention, pools_at_highest_id
+from eosin.clip.towers import compile_blocks, pack_attention, pools_at_highest_id
 
 ARCHITECTURE: dict[str, Any] = {
     "embed_dim": 32,
@@ -162,3 +162,16 @@ def test_batches_are_the_same_however_many_threads_prepare_them_and_wherever_one
         assert first.length == second.length
     epoch = sorted(number for batch in one[:3] for number in batch.numbers)
     assert epoch == list(range(36)), "an epoch is one pass"
+
+
+def test_compiled_blocks_give_the_same_gradient_under_the_same_names(make: Make) -> None:
+    stepper, batches = make(micro_batch=4)
+    stepper.model.visual.patch_dropout = torch.nn.Identity()
+    names = list(stepper.model.state_dict())
+    plain, wanted = gradient(stepper, batches)
+    assert compile_blocks(stepper.model, backend="eager") == 4
+    assert list(stepper.model.state_dict()) == names
+    compiled, found = gradient(stepper, batches)
+    assert found == pytest.approx(wanted, abs=1e-6)
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, atol=1e-5, rtol=1e-4)
