@@ -160,9 +160,7 @@ class _IndexBuilder:
         return Index(**arrays, microns=np.array(self._microns).reshape(-1, 2))
 
 
-def load_pairs(
-    artefact: Artefact, reading: Reading, folder: Path, wanted: Wanted | None = None, more: Sequence[Artefact] = ()
-) -> Pairs:
+def load_pairs(artefact: Artefact, reading: Reading, folder: Path, wanted: Wanted | None = None, more: Sequence[Artefact] = ()) -> Pairs:
     """The split `train`, from what an earlier run found in `folder`, else read once.
 
     Args:
