@@ -1,4 +1,4 @@
-"""H&E augmentation, a batch at a time: flips and rotations, random resized crops, stain jitter, brightness.
+"""H&E augmentation, a batch at a time: flips and rotations, random resized crops, stain jitter, colour transfer, brightness.
 
 Every number a record needs comes from one generator of (seed, epoch, index), so that a picture does not depend on the batch it is
 in, on the order, or on where a run was resumed.
@@ -25,7 +25,10 @@ _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 STAINS = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
 # Tellez et al. 2018 add as much as they multiply, in stain units; a tenth of it keeps the white background nearly white.
 _OFFSET_SHARE = 0.1
-_DRAWS = 13
+# Mean and standard deviation of R, G and B in [0, 1] over tiles of H&E sections, from dense to pale and from flat to contrasty.
+_MEANS = np.array([[0.50, 0.90], [0.30, 0.85], [0.50, 0.92]])
+_SPREADS = (0.06, 0.26)
+_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Draws:
         affine: float [n, 2, 3]: from the output's coordinates in [-1, 1] to the source's; `eosin.clip.crops` cuts by it.
         stain: float [n, 3, 3] and offset float [n, 3, 1]: density' = stain @ density + offset.
         brightness: float [n]: factor.
+        colours: float [n, 3, 2]: mean and standard deviation, in [0, 1], that R, G and B are moved to; NaN where an image keeps its own.
     """
 
     caption: Floats64
@@ -44,6 +48,7 @@ class Draws:
     stain: Floats64
     offset: Floats64
     brightness: Floats64
+    colours: Floats64
 
     def part(self, rows: slice) -> Draws:
         """What some images of the batch drew."""
@@ -61,9 +66,10 @@ def draw(config: AugmentConfig, seed: int, epoch: int, indices: NDArray[np.int64
         pixels: [n, 2] microns a pixel of the model's input if it shows all of the image, across and down; `config.mpp` is held against it.
     """
     u = np.stack([generator(seed, epoch, int(index)).random(_DRAWS) for index in indices])
-    signed = 2 * u[:, 6:] - 1
+    signed = 2 * u[:, 6:13] - 1
     stain, offset = _stain_jitter(config.stain * signed[:, :3], config.stain * _OFFSET_SHARE * signed[:, 3:6])
-    return Draws(u[:, 0], _crops(config, u[:, 1:6], pixels), stain, offset, 1 + config.brightness * signed[:, 6])
+    colours = _colours(config.colour_transfer, u[:, 13:])
+    return Draws(u[:, 0], _crops(config, u[:, 1:6], pixels), stain, offset, 1 + config.brightness * signed[:, 6], colours)
 
 
 def _crops(config: AugmentConfig, u: Floats64, pixels: Floats64 | None) -> Floats64:
@@ -98,8 +104,17 @@ def _stain_jitter(factors: Floats64, offsets: Floats64) -> tuple[Floats64, Float
     return np.swapaxes(np.linalg.inv(STAINS) @ scaled, 1, 2), (offsets @ STAINS)[:, :, None]
 
 
+def _colours(share: float, u: Floats64) -> Floats64:
+    """What channels are moved to, for a share of the images; u is [n, 7]."""
+    means = _MEANS[:, 0] + (_MEANS[:, 1] - _MEANS[:, 0]) * u[:, 1:4]
+    spreads = _SPREADS[0] + (_SPREADS[1] - _SPREADS[0]) * u[:, 4:7]
+    drawn = np.stack([means, spreads], axis=2)
+    drawn[u[:, 0] >= share] = np.nan
+    return drawn
+
+
 def recolour(draws: Draws, images: torch.Tensor, config: AugmentConfig) -> torch.Tensor:
-    """Images with their stains and brightness jittered.
+    """Images with their stains and brightness jittered, and some with the colours of another section.
 
     Args:
         draws: of the same batch.
@@ -120,9 +135,24 @@ def recolour(draws: Draws, images: torch.Tensor, config: AugmentConfig) -> torch
         density = pixels.flatten(2).add_(1.0).div_(256.0).log_().neg_()
         density = torch.baddbmm(tensor(draws.offset), tensor(draws.stain), density)
         pixels = density.neg_().exp_().mul_(256.0).sub_(1.0).view_as(pixels)
+    if config.colour_transfer:
+        pixels = _moved(pixels, tensor(draws.colours))
     if config.brightness:
         pixels = pixels.mul_(tensor(draws.brightness)[:, None, None, None])
     return pixels.clamp_(0.0, 255.0)
+
+
+def _moved(pixels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+    """Each channel at the mean and standard deviation it is to have, where it is to have one."""
+    import torch
+
+    rows = torch.isfinite(colours[:, 0, 0]).nonzero().squeeze(1)
+    own = pixels[rows]
+    mean, spread = own.mean((2, 3), keepdim=True), own.std((2, 3), keepdim=True, correction=0)
+    wanted = 255 * colours[rows, :, :, None]
+    # A channel without contrast is given none: its noise is not tissue.
+    moved = (own - mean) * (wanted[:, :, 1:] / spread.clamp_min(1.0)) + wanted[:, :, :1]
+    return pixels.index_copy_(0, rows, moved)
 
 
 def normalise(pixels: torch.Tensor, image: ImageConfig) -> torch.Tensor:

@@ -45,6 +45,8 @@ class AugmentConfig:
         stain: strength of the jitter of hematoxylin, eosin and residual (Ruifrok and Johnston 2001; Tellez et al. 2018): each stain is
             multiplied by 1 ± stain, and 0.1 ± stain is added in optical density.
         brightness: pixels are multiplied by 1 ± brightness.
+        colour_transfer: share of images whose channels are moved to a mean and standard deviation drawn anew from those of H&E tiles at
+            large (after Reinhard et al. 2001, in RGB), so that structure must tell the class where colour could.
         mpp: smallest and largest scale of a crop, in microns a pixel of the model's input, drawn evenly in its logarithm; records that do
             not tell their scale are then rejected. Empty: `crop_area` decides.
     """
@@ -54,6 +56,7 @@ class AugmentConfig:
     crop_ratio: float = 1.33
     stain: float = 0.1
     brightness: float = 0.05
+    colour_transfer: float = 0.0
     mpp: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,6 +64,8 @@ class AugmentConfig:
             raise ConfigError(f"augment.mpp is the smallest and the largest scale in microns a pixel, such as [0.4, 0.6]; got {self.mpp}")
         if not (0 < self.crop_area <= 1 <= self.crop_ratio and 0 <= self.stain < 1 and 0 <= self.brightness < 1):
             raise ConfigError(f"augment: 0 < crop_area <= 1, crop_ratio >= 1, stain and brightness in [0, 1); got {self}")
+        if not 0 <= self.colour_transfer <= 1:
+            raise ConfigError(f"augment.colour_transfer is a share of the images, from 0 to 1; got {self.colour_transfer}")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def test_stain_jitter_scales_the_stains_of_ruifrok_and_johnston() -> None:
     factors, offsets = np.array([1.2, 0.9, 1.1]), np.array([0.02, -0.01, 0.0])
     identity = np.concatenate([np.eye(2), np.zeros((2, 1))], axis=1)[None]
     stain = (np.linalg.inv(STAINS) @ (factors[:, None] * STAINS)).T[None]
-    draws = Draws(np.zeros(1), identity, stain, (offsets @ STAINS)[None, :, None], np.ones(1))
+    draws = Draws(np.zeros(1), identity, stain, (offsets @ STAINS)[None, :, None], np.ones(1), np.full((1, 3, 2), np.nan))
     config = AugmentConfig(symmetries="none", crop_area=1.0, stain=0.1, brightness=0.0)
     pixels = images(1, 8)
     density = -np.log((pixels[0].numpy().astype(np.float64).transpose(1, 2, 0) + 1) / 256)
@@ -109,3 +109,27 @@ def test_crops_have_the_scale_in_microns_that_was_asked_for() -> None:
     assert scales[:300].max() == pytest.approx(1.0, rel=0.1)
     assert np.median(scales[:300]) == pytest.approx(0.5, rel=0.1), "evenly in the logarithm"
     assert size.max() <= 1 + 1e-9, "never more than there is"
+
+
+def test_a_share_of_the_images_takes_the_colours_it_drew() -> None:
+    config = AugmentConfig(symmetries="none", crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0, colour_transfer=0.5)
+    # Small contrasts, so that no pixel leaves the range and is clamped.
+    pixels = images(200).float() / 8 + 112
+    draws = draw(config, 0, 0, np.arange(200))
+    found, chosen = recolour(draws, pixels, config), np.isfinite(draws.colours[:, 0, 0])
+    assert 70 < chosen.sum() < 130
+    torch.testing.assert_close(found[~chosen], pixels[~chosen])
+    # An even spread reaches 1.73 standard deviations: these stay in the range of a pixel, so that nothing is clamped.
+    mean, reach = draws.colours[:, :, 0], 1.75 * draws.colours[:, :, 1]
+    calm = chosen & (mean + reach < 1).all(axis=1) & (mean - reach > 0).all(axis=1)
+    assert calm.sum() >= 2
+    wanted = torch.from_numpy(255 * draws.colours[calm]).float()
+    torch.testing.assert_close(found[calm].mean((2, 3)), wanted[:, :, 0], atol=0.5, rtol=0)
+    torch.testing.assert_close(found[calm].std((2, 3), correction=0), wanted[:, :, 1], atol=0.5, rtol=0)
+
+
+def test_an_image_without_contrast_stays_without() -> None:
+    config = AugmentConfig(stain=0.0, brightness=0.0, colour_transfer=1.0)
+    flat = torch.full((4, 3, 8, 8), 200.0)
+    found = recolour(draw(config, 0, 0, np.arange(4)), flat, config)
+    assert float(found.std((2, 3)).max()) == 0.0
