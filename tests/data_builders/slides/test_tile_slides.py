@@ -108,6 +108,13 @@ def test_coordinates_and_overviews_say_what_the_tiles_say(archive: Path, build: 
         assert ((picture[..., 1] > picture[..., 0] + 60) & (picture[..., 1] > picture[..., 2] + 40)).any()
 
 
+def test_a_patient_in_two_splits_of_a_csv_is_refused_before_the_run(archive: Path, build: Build) -> None:
+    table = archive / "slides.csv"
+    table.write_text("slide,case,split\nother.svs,P1,train\nsmall.svs,P1,none\nno-mpp.svs,P1,test\n")
+    with pytest.raises(InputError, match="slides of 'P1' are in train and in test; a patient must stay in one split"):
+        build(RECIPE, f"slides={table}")
+
+
 def test_a_csv_names_cases_labels_splits_and_mpp(archive: Path, build: Build, tmp_path: Path) -> None:
     table = archive / "slides.csv"
     table.write_text(
