@@ -73,6 +73,11 @@ def record_or_reject(build: Any, key: str) -> Record | Reject:
     return record
 
 
+def repeated(key: str) -> Reject:
+    """What the second record of a key becomes."""
+    return Reject(key, "repeated_id", f"{key}: a record before it has the same key; the first one counts")
+
+
 def _images_of(record: Record) -> tuple[bytes, ...]:
     if isinstance(record, Conversation):
         return record.images

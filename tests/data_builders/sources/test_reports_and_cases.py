@@ -40,12 +40,14 @@ def tcga(folder: Path) -> Path:
         "TCGA-BB-0002.66666666-2222-3333-4444-555555555555,Breast: ductal carcinoma.",
         "TCGA-CC-0003.77777777-2222-3333-4444-555555555555,",
         "notes,Something else.",
+        "TCGA-AA-0001.11111111-2222-3333-4444-555555555555,The same report once more.",
     ]
     (folder / "TCGA_Reports.csv").write_text("\n".join(rows))
     return folder
 
 
 REJECTS = {"TCGA-CC-0003.77777777-2222-3333-4444-555555555555": "no_report", "notes": "no_patient"}
+REJECTS["TCGA-AA-0001.11111111-2222-3333-4444-555555555555#4"] = "repeated_id"
 
 
 def test_tcga_reports_alone_are_records_that_claim_no_size(tmp_path: Path, read_source) -> None:
