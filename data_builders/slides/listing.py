@@ -223,13 +223,23 @@ def _named(slides: tuple[SlideEntry, ...]) -> tuple[SlideEntry, ...]:
     )
 
 
-def _with_overrides(slides: tuple[SlideEntry, ...], path: Path) -> tuple[SlideEntry, ...]:
+def read_overrides(path: Path) -> dict[str, float]:
+    """A slide's path or name -> its microns per pixel, from a CSV.
+
+    Raises:
+        InputError: see `read_csv`; a slide is there twice, or its mpp is no number that a slide can have.
+    """
     rows = read_csv(path, ("slide", "mpp"), ("slide", "mpp"))
     given: dict[str, float] = {}
     for number, row in enumerate(rows, 2):
         if row["slide"] in given:
             raise InputError(f"{path}, line {number}: the slide {row['slide']} is there twice")
         given[row["slide"]] = _mpp(row["mpp"], f"{path}, line {number}")
+    return given
+
+
+def _with_overrides(slides: tuple[SlideEntry, ...], path: Path) -> tuple[SlideEntry, ...]:
+    given = read_overrides(path)
     known = {key for entry in slides for key in (entry.name, entry.path)}
     strange = sorted(given.keys() - known)
     if strange:

@@ -26,10 +26,13 @@ class TcgaReportsOptions:
         slides: folder of TCGA slides, relative to the release or absolute; empty: reports alone. With it, every slide of a patient gets
             the patient's report, and a report without a slide stays a record without one.
         diagnostic_only: of the slides take the diagnostic ones (DX in the barcode), which the report speaks of.
+        mpp_overrides: CSV of slide and mpp, for slides whose own microns per pixel are missing or wrong; relative to the release or
+            absolute.
     """
 
     slides: str = ""
     diagnostic_only: bool = True
+    mpp_overrides: str = ""
 
 
 class TcgaReports(Source[TcgaReportsOptions]):
@@ -66,7 +69,7 @@ class TcgaReports(Source[TcgaReportsOptions]):
 
     def __init__(self, folder: Path, options: TcgaReportsOptions) -> None:
         super().__init__(folder, options)
-        self.slides = SlideFiles(folder / options.slides)
+        self.slides = SlideFiles(folder / options.slides, folder / options.mpp_overrides if options.mpp_overrides else None)
 
     @functools.cached_property
     def _of_patient(self) -> dict[str, list[Path]]:
