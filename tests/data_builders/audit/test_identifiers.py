@@ -24,7 +24,9 @@ def test_a_name_is_found(text: str, name: str) -> None:
     assert name in identifiers("s", text, ())
 
 
-@pytest.mark.parametrize("text", ["xTCGA-3C-AALI9", "adenocarcin", "12345678901", "PMC12", "colon_aca/1", "endothelium", "microscopic_image_1.jpg"])
+@pytest.mark.parametrize(
+    "text", ["xTCGA-3C-AALI9", "adenocarcin", "12345678901", "PMC12", "colon_aca/1", "endothelium", "microscopic_image_1.jpg"]
+)
 def test_other_words_are_not_names(text: str) -> None:
     assert identifiers("s", text, ()) == {f"group:s/{text}"}
 
