@@ -123,7 +123,7 @@ def test_slides_without_a_resolution_are_given_one(tmp_path: Path, read_source) 
     assert [record.region for record in built.records] == [Region(464, 464, 672, 672), Region(232, 232, 336, 336)]
     assert built.artefact.plan.digest != without.artefact.plan.digest
     level0 = read_source("pathgen", folder, options[0], "options.mpp_overrides=mpp.csv")
-    assert [record.mpp for record in level0.records] == [0.25]
+    assert [record.mpp for record in level0.records] == [0.25, 0.5]
     (folder / "mpp.csv").write_text("slide,mpp\na,huge\n")
     with pytest.raises(InputError, match="mpp is 'huge'"):
         read_source("pathgen", folder, *options, "options.mpp_overrides=mpp.csv")
