@@ -156,6 +156,9 @@ def run_step(step: Step, out: Path, engine: Engine, *, overwrite: bool = False) 
     counts = artefact.manifest["counts"]
     refused = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())
     say(f"{step.name}: {counts['out']} records in {out}" + (f"; rejected: {refused} (see rejects/rejects.parquet)" if refused else ""))
+    if across := artefact.manifest.get("groups_across_splits"):
+        named = "; ".join(f"{group} in {' and '.join(splits)}" for group, splits in list(across["examples"].items())[:3])
+        say(f"warning: {step.name}: {across['count']} groups are in several splits ({named}): scores over these splits are too high")
     return artefact
 
 

@@ -1,7 +1,7 @@
 """`image_folder`: a folder of images, a folder per class at any depth, becomes labelled images, image-text pairs and conversations.
 
-The file's own bytes are kept; every image is decoded once, and what cannot be decoded goes to the rejects. The id of a record is
-`source/path`, the path relative to the folder.
+The file's own bytes are kept, but for texts beside the pixels (`eosin.images.without_texts`); every image is decoded once, and what
+cannot be decoded goes to the rejects. The id of a record is `source/path`, the path relative to the folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eosin.data_builders.folder_files import printable
 from eosin.data_builders.folder_listing import Entry, FolderLayout, Listing, list_folder
 from eosin.data_builders.teaching import TeachingConfig, conversations_step, pairs_step, vocabulary_of
 from eosin.errors import ImageError, InputError
-from eosin.images import decode_image, read_image_file
+from eosin.images import decode_image, read_image_file, without_texts
 from eosin.labels import load_label_set
 from eosin.pipeline import Step, chunked
 from eosin.progress import say
@@ -120,7 +120,7 @@ class ReadImages:
             group=entry.group,
             split=entry.split,
             mpp=settings["mpp"],
-            image=data,
+            image=without_texts(data),
             label=entry.label,
         )
 

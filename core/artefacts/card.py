@@ -16,7 +16,7 @@ def card(plan: Plan, summary: Mapping[str, Any]) -> str:
 
     Args:
         plan: the artefact's plan; `plan.facts` may hold title, description, intended_use, limits, classes.
-        summary: counts, splits, licences, results and software, as in the manifest.
+        summary: counts, splits, licences, results, software and groups in several splits, as in the manifest.
     """
     facts = plan.facts
     lines = _front_matter(summary) if plan.kind in _DATA_KINDS else []
@@ -55,6 +55,9 @@ def _data_lines(facts: Mapping[str, Any], summary: Mapping[str, Any]) -> list[st
         lines += [f"| {reason} | {count} |" for reason, count in counts["rejected"].items()] + [""]
     lines += ["| licence | records |", "|---|---|"]
     lines += [f"| {licence} | {count} |" for licence, count in summary["licences"].items()] + [""]
+    if across := summary.get("groups_across_splits"):
+        named = "; ".join(f"{group} ({', '.join(splits)})" for group, splits in across["examples"].items())
+        lines += [f"Groups in several splits, {across['count']}: {named}. Scores over these splits are too high.", ""]
     if facts.get("classes"):
         lines += ["Classes: " + ", ".join(facts["classes"]) + ".", ""]
     return lines

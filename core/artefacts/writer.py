@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from eosin.artefacts.card import card
 from eosin.artefacts.files import SCRATCH, read_json, replacing, sha256_of, tracked_files, write_json
+from eosin.artefacts.groups import groups_across_splits
 from eosin.artefacts.ids import check_ids
 from eosin.artefacts.parquet import read_parquet
 from eosin.artefacts.plan import Plan, Task
@@ -157,6 +158,8 @@ class ArtefactWriter:
         check_ids([self.path / sidecar["shard"] for sidecar in sidecars if sidecar["shard"]])
         self._merge_rejects()
         summary = {**_merge(sidecars), "results": dict(results or {}), "software": _software()}
+        if across := groups_across_splits(self._shards(sidecars)):
+            summary["groups_across_splits"] = across
         with replacing(self.path / "README.md") as temporary:
             temporary.write_text(card(self.plan, summary), encoding="utf-8")
         self._remove_leftovers()
@@ -166,6 +169,13 @@ class ArtefactWriter:
             {"plan": self.plan.to_json(), "plan_digest": self.plan.digest, "files": self._files(sidecars), **summary},
         )
         return open_artefact(self.path)
+
+    def _shards(self, sidecars: Iterable[Mapping[str, Any]]) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for sidecar in sidecars:
+            if sidecar["shard"]:
+                found.setdefault(sidecar["split"], []).append(self.path / sidecar["shard"])
+        return found
 
     def _files(self, sidecars: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Every file with its size and sha256."""

@@ -31,6 +31,7 @@ from eosin.images.decode import Encoded, decode_image, image_size
 from eosin.images.encode import encode_jpeg, encode_png, to_plain
 from eosin.images.limits import DEFAULT_LIMITS, ImageLimits, read_image_file
 from eosin.images.pixels import Pixels, on_white
+from eosin.images.texts import without_texts
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -44,4 +45,5 @@ __all__ = [
     "on_white",
     "read_image_file",
     "to_plain",
+    "without_texts",
 ]

@@ -116,6 +116,11 @@ class SlideReader:
         except ImageError:
             return None
 
+    @property
+    def known_mpp(self) -> float | None:
+        """The override where one was given, else what the slide says, else None."""
+        return self.mpp_override if self.mpp_override is not None else self.own_mpp
+
     def read_level(self, level: int, box: tuple[int, int, int, int]) -> tuple[Pixels, Mask | None]:
         """A part of a level.
 
@@ -215,7 +220,8 @@ def slide_mpp(properties: Mapping[str, str], name: str) -> float:
         raise ImageError(
             "no_mpp",
             f"{name}: the slide says {said} of its microns per pixel (a number from {least} to {most} is wanted). There are two ways: "
-            "a file that carries its resolution, or a CSV with the columns slide and mpp, named by mpp_overrides",
+            "a file that carries its resolution, or a CSV with the columns slide and mpp, named by mpp_overrides (of a source: "
+            "options.mpp_overrides)",
         )
     if abs(found[0] - found[1]) > MOST_UNEVEN * max(found):
         raise ImageError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from eosin.data_builders.sources.reading.names import video_of
+
 # TCGA: project, tissue source site, participant: the patient; what follows is sample, slide and so on.
 _PATIENT = re.compile(r"(?<![A-Za-z0-9])(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?![A-Za-z0-9])", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?<![A-Za-z0-9])PMC_?(\d{4,9})(?!\d)", re.IGNORECASE)
@@ -26,6 +28,7 @@ def identifiers(source: str, group: str, others: tuple[str, ...]) -> set[str]:
         found |= {f"patient:{name.upper()}" for name in _PATIENT.findall(text)}
         found |= {f"article:PMC{number}" for number in _ARTICLE.findall(text)}
         found |= {f"video:{name}" for name in _LINKED_VIDEO.findall(text)}
+        found |= {f"video:{name}" for name in (video_of(text),) if name and _is_mixed(name)}
     last = group.rsplit("/", 1)[-1]
     if _BARE_VIDEO.fullmatch(last) and _is_mixed(last):
         found.add(f"video:{last}")

@@ -1,7 +1,8 @@
 """`clean`: the same records with their texts cleaned; what no rule lets through becomes a reject with the rule's name.
 
 What was changed is counted in `extra["cleaned"]`; the sentences that a report lost are in `extra["dropped"]`. Texts that are dropped for
-patient data are written nowhere, neither into rejects nor into `extra`.
+patient data are written nowhere, neither into rejects nor into `extra`: what a source put there (captions as they were before its own
+corrections, explanations) is asked for patient data too.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ def clean_steps(config: CleanConfig, out: Path) -> Generator[Step, Artefact, Non
     inputs = open_inputs(config)
     data = inputs.artefacts["data"]
     settings: dict[str, Any] = {"splits": list(config.splits)}
+    texts = config.report if data.kind == "slides" else config.rules
+    private = () if texts.patient_data is None else tuple(rule for rule in (texts.encoding, texts.patient_data) if rule is not None)
     if data.kind == "slides":
         words = load_report_words(config.report.headings, config.report.sentences)
         cleaner: Cleaner = CleanReport(config.report.chain(), words)
@@ -103,7 +106,7 @@ def clean_steps(config: CleanConfig, out: Path) -> Generator[Step, Artefact, Non
     facts = {key: data.plan.facts[key] for key in CARRIED_FACTS if key in data.plan.facts}
     facts["title"] = f"{data.plan.facts.get('title', data.kind)}, cleaned"
     plan = Plan(data.kind, "build", settings, inputs.refs, tuple(tasks_of(data, config.splits, RECORDS_A_SHARD)), facts)
-    yield Step(data.kind, plan, Clean(data, cleaner), inputs.paths)
+    yield Step(data.kind, plan, Clean(data, cleaner, private), inputs.paths)
 
 
 Cleaner = Callable[[Any], Record | Reject]
@@ -115,11 +118,18 @@ class Clean:
 
     data: Artefact
     cleaner: Cleaner
+    private: tuple[Rule, ...]
 
     def __call__(self, task: Task) -> Iterator[Record | Reject]:
         """Each record, or its reject, in their order."""
         for record in records_of(self.data, task):
-            yield self.cleaner(record)
+            found = self.cleaner(record)
+            yield found if isinstance(found, Reject) or not self.private else self._without_patients(found)
+
+    def _without_patients(self, record: Record) -> Record:
+        counts: Counter[str] = Counter()
+        extra = private_texts(record.extra, self.private, counts)
+        return dataclasses.replace(record, extra=with_counts(extra, counts)) if counts else record
 
 
 @dataclass(frozen=True)
@@ -245,6 +255,30 @@ class CleanReport:
         dropped = [*record.extra.get("dropped", ()), *({"sentence": piece.text, "reason": piece.reason} for piece in visible.dropped)]
         extra = with_counts({**record.extra, "dropped": dropped} if dropped else record.extra, Counter(verdict.changes))
         return dataclasses.replace(record, report=visible.text, extra=extra)
+
+
+def private_texts(value: Any, rules: tuple[Rule, ...], counts: Counter[str]) -> Any:
+    """A JSON value with the patient data in its texts masked, or where the rules drop such a text, `[patient_data]` in its place.
+
+    Texts are strings with a space: a key that other records join by is none.
+    """
+    if isinstance(value, Mapping):
+        return {key: private_texts(item, rules, counts) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [private_texts(item, rules, counts) for item in value]
+    if not isinstance(value, str) or not any(character.isspace() for character in value):
+        return value
+    verdict = judge(value, rules)
+    if isinstance(verdict, Dropped):
+        if verdict.reason != "patient_data":
+            return value
+        counts["extra_patient_data"] += 1
+        return "[patient_data]"
+    masked = sum(count for name, count in verdict.changes.items() if name.startswith("masked_"))
+    if not masked:
+        return value
+    counts["extra_patient_data"] += masked
+    return verdict.text
 
 
 def with_counts(extra: Mapping[str, Any], counts: Counter[str]) -> Mapping[str, Any]:

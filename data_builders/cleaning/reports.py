@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from eosin.data_builders.cleaning.rules.patient_data import PATTERNS
 from eosin.data_builders.cleaning.sections import LINE, VISIBLE, split_sections
 from eosin.data_builders.cleaning.sentences import split_sentences
 from eosin.data_builders.cleaning.word_lists import WordLists, load_word_lists, pattern_of
@@ -22,6 +23,15 @@ _MEASUREMENT = re.compile(
 )
 _CLAUSE = re.compile(r"(?<=[,;])\s+(?![^()]*\))|\s+(?=\([^()]*\))|(?<=\))\s+")
 _DATE = re.compile(r"\W*\d{1,2}\W+(?:[A-Za-z]{3,9}|\d{1,2})\W*(?:\d{2,4})?\W*")
+_NODES = re.compile(
+    r"\b(?:nodes?|lymfe?klier(?:en)?)\b[^.;]*?\b\d+\s*(?:/|(?:out\s+)?of|van)\s*\d+"
+    r"|\b\d+\s*(?:/|(?:out\s+)?of|van(?:\s+de)?)\s*\d+[^.;]*?\b(?:nodes?|lymfe?klier(?:en)?)\b",
+    re.IGNORECASE,
+)
+# "DOB: [date_of_birth]": the field of a form, not a finding.
+_MASK = re.compile(r"\[(?:" + "|".join(PATTERNS) + r")\]")
+_FIELD_WORDS = 3
+_ANY_WORD = re.compile(r"[^\W\d_]{2,}")
 # A diagnosis may be one word ("Adenocarcinoma."), initials and codes of blocks are shorter.
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
@@ -114,6 +124,11 @@ def _reason(sentence: str, words: WordLists) -> str:
     """Why a sentence cannot be shown, empty where it can."""
     if not _WORD.search(sentence) or _DATE.fullmatch(sentence):
         return "fragment"
+    rest, masks = _MASK.subn(" ", sentence)
+    if masks and len(_ANY_WORD.findall(rest)) <= _FIELD_WORDS:
+        return "administrative"
+    if _NODES.search(sentence):
+        return "nodes"
     return next((name for name, pattern in _patterns(tuple(words.lists.items())) if pattern.search(sentence)), "")
 
 

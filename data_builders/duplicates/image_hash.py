@@ -12,6 +12,7 @@ and the magnitudes that an orientation permutes are sorted: one vector for all o
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,7 @@ def _packed(bits: NDArray[np.bool_]) -> Bits:
     return np.packbits(sorted_bits.reshape(len(bits), -1), axis=1).view(np.uint64)
 
 
+@functools.lru_cache(maxsize=64)
 def _cosines(start: float, share: float) -> Floats:
     """float32 [16, 64]: the frequencies 1 to 16 over the window, each pixel by the share of it that lies inside."""
     edges = np.arange(SIDE + 1) / SIDE

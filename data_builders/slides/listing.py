@@ -18,7 +18,7 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -151,7 +151,25 @@ def _of_csv(path: Path, split: str) -> SlideList:
         mpp = _mpp(row["mpp"], f"{path}, line {number}") if row.get("mpp") else None
         label, licence = row.get("label") or None, row.get("licence") or None
         slides.append(replace(entry, case=row.get("case") or entry.case, label=label, licence=licence, mpp=mpp))
+    check_splits(path, ((slide.case, slide.split) for slide in slides))
     return SlideList(path.parent, tuple(slides), ())
+
+
+def check_splits(path: Path, slides: Iterable[tuple[str, str]]) -> None:
+    """A patient in two splits is a leak, and a table that says so is its author's to mend.
+
+    Args:
+        path: of the table.
+        slides: patient and split of each.
+
+    Raises:
+        InputError: a patient is in two of train, val and test.
+    """
+    splits: dict[str, str] = {}
+    for case, split in slides:
+        other = splits.setdefault(case, split) if split != "none" else split
+        if other != split:
+            raise InputError(f"{path}: slides of {case!r} are in {other} and in {split}; a patient must stay in one split")
 
 
 def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...]) -> list[dict[str, str]]:
@@ -205,13 +223,23 @@ def _named(slides: tuple[SlideEntry, ...]) -> tuple[SlideEntry, ...]:
     )
 
 
-def _with_overrides(slides: tuple[SlideEntry, ...], path: Path) -> tuple[SlideEntry, ...]:
+def read_overrides(path: Path) -> dict[str, float]:
+    """A slide's path or name -> its microns per pixel, from a CSV.
+
+    Raises:
+        InputError: see `read_csv`; a slide is there twice, or its mpp is no number that a slide can have.
+    """
     rows = read_csv(path, ("slide", "mpp"), ("slide", "mpp"))
     given: dict[str, float] = {}
     for number, row in enumerate(rows, 2):
         if row["slide"] in given:
             raise InputError(f"{path}, line {number}: the slide {row['slide']} is there twice")
         given[row["slide"]] = _mpp(row["mpp"], f"{path}, line {number}")
+    return given
+
+
+def _with_overrides(slides: tuple[SlideEntry, ...], path: Path) -> tuple[SlideEntry, ...]:
+    given = read_overrides(path)
     known = {key for entry in slides for key in (entry.name, entry.path)}
     strange = sorted(given.keys() - known)
     if strange:

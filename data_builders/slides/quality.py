@@ -2,8 +2,9 @@
 
 background   share of the tile that is neither stained nor between stained walls
 pen          share with the colour of an ink
-fold         share that lets through less light than one layer of tissue does (twice the thickness is twice the optical density),
-             over an area larger than nuclei
+fold         share that lets through less light than one layer of tissue does, over an area larger than nuclei. Twice the thickness is
+             twice the optical density, but so is epidermis beside pale dermis, with as crisp a border and much the same hue: only
+             what is denser than any one layer commonly is counts, so folds of few or pale layers pass
 blur         how little a further blur takes away from the picture's edges, 0 (sharp) to 1 (Crete et al. 2007, "The blur effect")
 """
 
@@ -45,8 +46,8 @@ class QualityConfig:
     measure: bool = True
     background: float = 0.7
     pen: float = 0.05
-    fold: float = 0.15
-    fold_density: float = 0.5
+    fold: float = 0.1
+    fold_density: float = 0.7
     fold_layers: float = 2.2
     blur: float = 0.5
 

@@ -27,7 +27,7 @@ class TissueConfig:
         longest: the overview's longer side at most, in pixels.
         colour: the least difference of optical density between the colours; 0 to find it on each slide.
         smallest: pieces of less square millimetres are dust.
-        holes: holes of less square millimetres belong to the tissue around.
+        holes: holes of less square millimetres belong to the tissue around; what reaches the slide's edge is no hole.
         reach: what has tissue within so many microns on both sides is tissue.
     """
 
@@ -56,7 +56,7 @@ def find_tissue(overview: Overview, config: TissueConfig) -> Mask:
     found = closed(solid | _net((colour > cut) & held, reach), reach)
     cell = (overview.mpp / 1000) ** 2
     found = _without_small(found, config.smallest / cell)
-    found = ~_without_small(~found, config.holes / cell)
+    found |= _small_holes(~found, config.holes / cell)
     tissue: Mask = found & ~ink & (overview.state == HELD)
     return tissue
 
@@ -137,6 +137,17 @@ def _without_small(mask: Mask, smallest: float) -> Mask:
     large[0] = False
     kept: Mask = large[labels]
     return kept
+
+
+def _small_holes(glass: Mask, largest: float) -> Mask:
+    """Pieces of `glass` with tissue all around: what reaches the picture's edge is none, however little of it a small field shows."""
+    labels, count = ndimage().label(glass)
+    small = np.bincount(labels.ravel(), minlength=count + 1) < largest
+    small[0] = False
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        small[edge] = False
+    holes: Mask = small[labels]
+    return holes
 
 
 def _disk(radius: int) -> Mask:

@@ -13,7 +13,7 @@ from eosin.artefacts import Artefact, Plan, Task
 from eosin.commands import open_inputs
 from eosin.config import input_path, load, load_recipe, settings_of
 from eosin.data_builders.sources.catalogue import find_source
-from eosin.data_builders.sources.checks import check_folder, record_or_reject
+from eosin.data_builders.sources.checks import check_folder, record_or_reject, repeated
 from eosin.data_builders.sources.source import Section, Shard, Source
 from eosin.errors import ConfigError, InputError
 from eosin.labels import LabelSet, load_label_set
@@ -128,11 +128,18 @@ class ReadSource:
         source = _opened(self.source, self.folder, self.options)
         shard = Shard.parse(task.source)
         allowed = self.splits[shard.name]
+        seen: set[str] = set()
         for item in source.items(Section(shard.name, task.start, task.stop, allowed, shard.offset)):
             if item.split not in allowed:
                 raise InputError(f"{shard.name}: {item.key} is of split {item.split!r}; planned were: {', '.join(allowed)}")
-            if item.split == task.split:
-                yield record_or_reject(item.build, item.key)
+            if item.split != task.split:
+                continue
+            found = record_or_reject(item.build, item.key)
+            # One place that comes twice is one record too many, not the end of a long run.
+            twice = isinstance(found, Record) and found.id in seen
+            yield repeated(item.key) if twice else found
+            if isinstance(found, Record):
+                seen.add(found.id)
 
 
 @functools.lru_cache(maxsize=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 from eosin.data_builders.sources.source import Card, Item, Refused, Section, Source
 from eosin.errors import ImageError, InputError
-from eosin.images import decode_image
+from eosin.images import decode_image, without_texts
 from eosin.records import Conversation, ImageText, LabelledImage, Record, Reject
 
 TRIED = 20
@@ -61,15 +62,30 @@ def _some_items(source: Source[Any], sections: list[Section]) -> Iterator[Item]:
 
 
 def record_or_reject(build: Any, key: str) -> Record | Reject:
-    """What an item becomes; its images are decoded once, so that no damaged one is passed on."""
+    """What an item becomes; its images are decoded once, so that no damaged one is passed on, and lose the texts that lie beside pixels."""
     try:
         record: Record = build()
         for image in _images_of(record):
             decode_image(image)
+        record = _without_texts(record)
     except (Refused, ImageError) as error:
         return Reject(key, error.reason, error.message)
     except InputError as error:
         return Reject(key, "invalid_record", str(error))
+    return record
+
+
+def repeated(key: str) -> Reject:
+    """What the second record of a key becomes."""
+    return Reject(key, "repeated_id", f"{key}: a record before it has the same key; the first one counts")
+
+
+def _without_texts(record: Record) -> Record:
+    """The record with images that tell no more than their pixels: scanners and cameras write names and cases into EXIF and comments."""
+    if isinstance(record, Conversation):
+        return dataclasses.replace(record, images=tuple(map(without_texts, record.images)))
+    if isinstance(record, ImageText | LabelledImage):
+        return dataclasses.replace(record, image=without_texts(record.image))
     return record
 
 

@@ -31,11 +31,14 @@ class HistaiOptions:
         slides: folder of the subsets (HISTAI-skin-b2 and others), relative to the release or absolute.
         he_only: refuse slides of other stains than H&E.
         cases_alone: keep cases without a slide here, as reports alone; else each is a reject.
+        mpp_overrides: CSV of slide and mpp, for slides whose own microns per pixel are missing or wrong; relative to the release or
+            absolute.
     """
 
     slides: str = "."
     he_only: bool = False
     cases_alone: bool = False
+    mpp_overrides: str = ""
 
 
 class Histai(Source[HistaiOptions]):
@@ -77,7 +80,7 @@ class Histai(Source[HistaiOptions]):
 
     def __init__(self, folder: Path, options: HistaiOptions) -> None:
         super().__init__(folder, options)
-        self.slides = SlideFiles(folder / options.slides)
+        self.slides = SlideFiles(folder / options.slides, folder / options.mpp_overrides if options.mpp_overrides else None)
 
     @functools.cached_property
     def _path(self) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.sources.dialogue_files import DialogueFiles
+from eosin.data_builders.sources.dialogue_files import DialogueFiles, image_names
 from eosin.data_builders.sources.reading.image_files import ImageFiles
+from eosin.data_builders.sources.reading.json_files import elements
 from eosin.data_builders.sources.reading.names import split_of
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
 from eosin.errors import InputError
@@ -22,7 +24,8 @@ class LlavaOptions:
     Attributes:
         files: a pattern below the folder, for the JSON lists or JSON lines; empty: `*.json`, and `*.jsonl` where there is none.
         images: the folder of images below the folder; empty: the folder itself.
-        group: the key of the patient, slide, video or article; empty: each image is its own group.
+        group: the key of the patient, slide, video or article; empty: each image is its own group, with those that any record shows
+            beside it.
         split: the key of the split; empty: the split that a file's name tells, else none.
     """
 
@@ -48,7 +51,7 @@ class Llava(DialogueFiles[LlavaOptions]):
         files=(ExpectedFile("**/*.json | **/*.jsonl", "a list of {id, image, conversations}, or one a line; images beside it", "you"),),
         counts={},
         splits="A key, where one is named; else the file's name.",
-        groups="A key, where one is named; else each image is its own group.",
+        groups="A key, where one is named; else each image is its own group; images that stand in one record are one group.",
         problems=(
             "Keys and roles are spelt in many ways (conversatons, role/content, assistant, user): all are read.",
             "<image> stands first, last, in the middle or not at all: where it is missing, images open the first question; another number "
@@ -88,10 +91,40 @@ class Llava(DialogueFiles[LlavaOptions]):
             return {}
         return {"groups_unknown": "no key of the group was named (options.group): images of one patient may be in several splits"}
 
+    @functools.cached_property
+    def _beside(self) -> dict[str, str]:
+        """Each image that stands with others in a record -> the first by name of all that are so linked, over any number of records.
+
+        The files are read once more for it; memory holds the names of these images alone.
+        """
+        roots: dict[str, str] = {}
+        for names in filter(lambda names: len(names) > 1, self._named()):
+            found = {_root(roots, name) for name in names}
+            for root in found:
+                roots[root] = min(found)
+        return {name: _root(roots, name) for name in roots}
+
+    def _named(self) -> Iterator[tuple[str, ...]]:
+        for path in self.files():
+            for _, record in elements(path):
+                try:
+                    yield image_names(record) if isinstance(record, Mapping) else ()
+                except Refused:
+                    continue
+
     def group(self, names: tuple[str, ...], record: Mapping[str, Any]) -> str:
         if not self.options.group:
-            return names[0] if names else str(record.get("id") or "text only")
+            return self._beside.get(names[0], names[0]) if names else str(record.get("id") or "text only")
         found = record.get(self.options.group)
         if found in (None, ""):
             raise Refused("no_group", f"it has no {self.options.group}; it has: {', '.join(record)}")
         return str(found)
+
+
+def _root(roots: dict[str, str], name: str) -> str:
+    """The last of the chain that begins at `name`; chains are cut short by half on the way."""
+    roots.setdefault(name, name)
+    while roots[name] != name:
+        roots[name] = roots[roots[name]]
+        name = roots[name]
+    return name

@@ -18,7 +18,7 @@ from eosin.data_builders.sources.reading.names import patient_of
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source
 from eosin.errors import InputError
-from eosin.images import encode_jpeg, read_image_file
+from eosin.images import encode_jpeg, image_size, read_image_file
 from eosin.records import ImageText, Record, Region
 from eosin.slides.reader import SlideReader, missing_pixels
 
@@ -36,11 +36,14 @@ class PathGenOptions:
         field: `level0` reads 672 pixels of level 0 as the authors do, which on a 20x slide is twice as wide as on a 40x slide;
             `microns` reads 168 microns (672 pixels at 0.25 microns) around the same centre on every slide.
         size: side in pixels of the images read with `field: microns`.
+        mpp_overrides: CSV of slide and mpp, for slides whose own microns per pixel are missing or wrong; relative to the release or
+            absolute.
     """
 
     slides: str = "."
     field: Literal["level0", "microns"] = "level0"
     size: int = 672
+    mpp_overrides: str = ""
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096:
@@ -93,7 +96,7 @@ class PathGen(Source[PathGenOptions]):
 
     def __init__(self, folder: Path, options: PathGenOptions) -> None:
         super().__init__(folder, options)
-        self.slides = SlideFiles(folder / options.slides)
+        self.slides = SlideFiles(folder / options.slides, folder / options.mpp_overrides if options.mpp_overrides else None)
 
     def sections(self) -> Iterable[Section]:
         path = self.path("PathGen*.json", "*.json")
@@ -136,10 +139,17 @@ class PathGen(Source[PathGenOptions]):
         if self.options.field == "level0":
             ready = self._ready(slide, x, y)
             if ready is not None:
+                width, height = image_size(ready)
+                if (width, height) != (SIDE_PX, SIDE_PX):
+                    raise Refused(
+                        "wrong_size",
+                        f"{slide} at {x}, {y}: the image cut before has {width} x {height} pixels; the {SIDE_PX} x {SIDE_PX} of the "
+                        "authors' script are wanted: what another one shows is not known",
+                    )
                 return ready, Region(x, y, SIDE_PX, SIDE_PX), None
         reader = self.slides.open(slide)
         if self.options.field == "level0":
-            return _cut(reader, Region(x, y, SIDE_PX, SIDE_PX), SIDE_PX), Region(x, y, SIDE_PX, SIDE_PX), reader.own_mpp
+            return _cut(reader, Region(x, y, SIDE_PX, SIDE_PX), SIDE_PX), Region(x, y, SIDE_PX, SIDE_PX), reader.known_mpp
         side = round(FIELD_MICRONS / reader.mpp)
         margin = (SIDE_PX - side) // 2
         region = Region(x + margin, y + margin, side, side)

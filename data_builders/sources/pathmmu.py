@@ -10,7 +10,7 @@ from typing import Any
 from eosin.data_builders.sources.reading.dialogue import chosen
 from eosin.data_builders.sources.reading.image_files import ImageFiles
 from eosin.data_builders.sources.reading.json_files import document
-from eosin.data_builders.sources.source import Card, ExpectedFile, Item, NoOptions, Refused, Section, Source, sections_of
+from eosin.data_builders.sources.source import Card, ExpectedFile, Item, NoOptions, Refused, Section, Source, refused_item, sections_of
 from eosin.errors import InputError
 from eosin.records import Conversation, Record
 
@@ -78,12 +78,25 @@ class PathMMU(Source[NoOptions]):
                     raise InputError(f"{self.folder}/data.json: {category} has {subset!r}; lists under {', '.join(_SPLITS)} are wanted")
                 yield from sections_of(f"{category}/{subset}", len(questions), (_SPLITS[subset],))
 
+    @functools.cached_property
+    def _first(self) -> dict[str, int]:
+        """The question of each key; of one that comes twice, the first."""
+        found: dict[str, int] = {}
+        for category, subsets in self._data.items():
+            for subset, questions in subsets.items():
+                for number, question in enumerate(questions):
+                    found.setdefault(_key(f"{category}/{subset}", number, question), number)
+        return found
+
     def items(self, section: Section) -> Iterator[Item]:
         category, subset = section.name.split("/")
         for number in range(section.start, section.stop):
             question = self._data[category][subset][number]
-            named = question.get("No") if isinstance(question, Mapping) else None
-            key = f"{section.name}/{number if named is None else named}"
+            key = _key(section.name, number, question)
+            if self._first[key] != number:
+                why = f"question {self._first[key] + 1} of {section.name} has the same No"
+                yield refused_item(f"{key}#{number}", _SPLITS[subset], "repeated_id", why)
+                continue
             yield Item(key, _SPLITS[subset], functools.partial(self._record, question, key, category, subset))
 
     def _record(self, question: Any, key: str, category: str, subset: str) -> Record:
@@ -104,3 +117,8 @@ class PathMMU(Source[NoOptions]):
                     "image_not_released", f"{name}: images of {category} come from {_ORIGINS.get(category, 'elsewhere')}"
                 ) from refused
             raise
+
+
+def _key(section: str, number: int, question: Any) -> str:
+    named = question.get("No") if isinstance(question, Mapping) else None
+    return f"{section}/{number if named is None else named}"

@@ -26,10 +26,13 @@ class Reg2025Options:
     Attributes:
         slides: folder of the .tiff files, relative to the release or absolute; searched at any depth.
         reports_alone: keep reports whose slide is not there, as records without one.
+        mpp_overrides: CSV of slide and mpp, for slides whose own microns per pixel are missing or wrong; relative to the release or
+            absolute.
     """
 
     slides: str = "."
     reports_alone: bool = False
+    mpp_overrides: str = ""
 
 
 class Reg2025(Source[Reg2025Options]):
@@ -66,7 +69,7 @@ class Reg2025(Source[Reg2025Options]):
 
     def __init__(self, folder: Path, options: Reg2025Options) -> None:
         super().__init__(folder, options)
-        self.slides = SlideFiles(folder / options.slides)
+        self.slides = SlideFiles(folder / options.slides, folder / options.mpp_overrides if options.mpp_overrides else None)
 
     @functools.cached_property
     def _file(self) -> JsonRecords:

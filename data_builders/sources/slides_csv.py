@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eosin.data_builders.slides.listing import check_splits
 from eosin.data_builders.sources.reading.fields import checked_split, planned_split
 from eosin.data_builders.sources.reading.image_files import safe_name
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
@@ -84,7 +85,16 @@ class SlidesCsv(Source[SlidesCsvOptions]):
     def sections(self) -> Iterable[Section]:
         path = self.path("*.csv", "*.tsv")
         need_columns(path, _SLIDE)
+        if "split" in self._columns and self._columns & set(_GROUP):
+            check_splits(path, self._splits(path))
         return row_sections(path, path.name, SPLITS if "split" in self._columns else ("none",))
+
+    def _splits(self, path: Path) -> Iterator[tuple[str, str]]:
+        for section in row_sections(path, path.name):
+            for _, row in section_rows(path, section):
+                group = _group_of(row)
+                if group:
+                    yield group, planned_split(optional(row, *_SPLIT) or "")
 
     def facts(self) -> dict[str, Any]:
         if self._columns & set(_GROUP):
@@ -109,13 +119,17 @@ class SlidesCsv(Source[SlidesCsvOptions]):
         direct = self.slides.root / name
         path = direct if direct.is_file() else self.slides.need(name)
         case = optional(row, *_CASE) or path.stem
-        group = next((found for column in _GROUP if (found := optional(row, column))), path.stem)
+        group = _group_of(row) or path.stem
         labels = tuple(part.strip() for part in (optional(row, *_LABEL) or "").split(self.options.separator) if part.strip())
         used = {*_SLIDE, *_CASE, *_GROUP, *_LABEL, *_REPORT, *_MPP, *_SPLIT}
         extra = {column: content for column, content in row.items() if column.lower() not in used and content}
         split = checked_split(optional(row, *_SPLIT) or "")
         known = SlideText(case, group, optional(row, *_REPORT) or None, labels, _mpp(row), split, extra)
         return slide_record(self, key, known, self.slides, path)
+
+
+def _group_of(row: dict[str, str]) -> str | None:
+    return next((found for column in _GROUP if (found := optional(row, column))), None)
 
 
 def _mpp(row: dict[str, str]) -> float | None:

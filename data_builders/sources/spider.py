@@ -93,6 +93,15 @@ class Spider(Source[SpiderOptions]):
     def facts(self) -> Mapping[str, Any]:
         return {"classes": self._classes}
 
+    @functools.cached_property
+    def _place(self) -> dict[str, int]:
+        """The element of each image; of one that comes twice, the first."""
+        found: dict[str, int] = {}
+        for number, (_, entry) in enumerate(elements(self._metadata)):
+            if isinstance(entry, Mapping):
+                found.setdefault(_first(entry, _IMAGE), number)
+        return found
+
     def items(self, section: Section) -> Iterator[Item]:
         for number, entry in section_elements(self._metadata, section):
             if entry is BROKEN or not isinstance(entry, Mapping):
@@ -102,6 +111,8 @@ class Spider(Source[SpiderOptions]):
             key = name or f"{section.name}#{number}"
             if split is None:
                 yield refused_item(key, "train", "unknown_split", f"its split is {entry.get('split')!r}")
+            elif name and self._place[name] != number:
+                yield refused_item(f"{name}#{number}", split, "repeated_id", f"{name} is in element {self._place[name] + 1} already")
             else:
                 yield Item(key, split, functools.partial(self._record, entry, key, split))
 

@@ -12,7 +12,7 @@ from eosin.data_builders.sources.reading.names import patient_of
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.reading.slide_records import SlideText, slide_record
 from eosin.data_builders.sources.reading.tables import need_columns, row_sections, section_rows, value
-from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source
+from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source, refused_item
 from eosin.records import Record
 
 _FILE, _TEXT = ("patient_filename", "filename"), ("text", "report")
@@ -26,10 +26,13 @@ class TcgaReportsOptions:
         slides: folder of TCGA slides, relative to the release or absolute; empty: reports alone. With it, every slide of a patient gets
             the patient's report, and a report without a slide stays a record without one.
         diagnostic_only: of the slides take the diagnostic ones (DX in the barcode), which the report speaks of.
+        mpp_overrides: CSV of slide and mpp, for slides whose own microns per pixel are missing or wrong; relative to the release or
+            absolute.
     """
 
     slides: str = ""
     diagnostic_only: bool = True
+    mpp_overrides: str = ""
 
 
 class TcgaReports(Source[TcgaReportsOptions]):
@@ -66,7 +69,7 @@ class TcgaReports(Source[TcgaReportsOptions]):
 
     def __init__(self, folder: Path, options: TcgaReportsOptions) -> None:
         super().__init__(folder, options)
-        self.slides = SlideFiles(folder / options.slides)
+        self.slides = SlideFiles(folder / options.slides, folder / options.mpp_overrides if options.mpp_overrides else None)
 
     @functools.cached_property
     def _of_patient(self) -> dict[str, list[Path]]:
@@ -89,9 +92,22 @@ class TcgaReports(Source[TcgaReportsOptions]):
     def facts(self) -> dict[str, Any]:
         return self.slides.facts() if self.options.slides else {}
 
+    @functools.cached_property
+    def _first(self) -> dict[str, int]:
+        """The row of each report; of one that comes twice, the first."""
+        path = self.path("TCGA_Reports.csv", "*.csv")
+        found: dict[str, int] = {}
+        for section in row_sections(path, path.name):
+            for number, row in section_rows(path, section):
+                found.setdefault(_named(row), number)
+        return found
+
     def items(self, section: Section) -> Iterator[Item]:
         for number, row in section_rows(self.folder / section.name, section):
-            name = row.get(next((column for column in row if column.lower() in _FILE), ""), "")
+            name = _named(row)
+            if name and self._first[name] != number:
+                yield refused_item(f"{name}#{number}", "none", "repeated_id", f"{name} is in row {self._first[name] + 1} already")
+                continue
             slides: list[Path | None] = [*self._of_patient.get(patient_of(name), ())]
             for slide in slides or [None]:
                 key = f"{name or number}/{slide.stem}" if slide else f"{name or number}"
@@ -105,3 +121,7 @@ class TcgaReports(Source[TcgaReportsOptions]):
             raise Refused("no_report", f"{name} has no text")
         patient = patient_of(name)
         return slide_record(self, key, SlideText(patient, patient, report, extra={"patient_filename": name}), self.slides, slide)
+
+
+def _named(row: dict[str, str]) -> str:
+    return row.get(next((column for column in row if column.lower() in _FILE), ""), "")

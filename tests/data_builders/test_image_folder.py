@@ -6,9 +6,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from eosin.artefacts import open_artefact, verify
 from eosin.errors import ArtefactError, ConfigError, InputError
+from eosin.images import decode_image
 from eosin.records import Conversation, ImageText, LabelledImage
 
 Build = Callable[..., Path]
@@ -19,6 +22,21 @@ RECIPE: dict[str, Any] = {"builder": "image_folder", "source": "tiles", "licence
 def rejects(artefact: Path) -> dict[str, str]:
     rows = pq.read_table(artefact / "rejects" / "rejects.parquet").to_pylist()
     return {row["key"]: row["reason"] for row in rows}
+
+
+def test_what_a_file_tells_beside_its_pixels_is_taken_out(build: Build, image_folder: Folder) -> None:
+    folder = image_folder(colon_aca=1, colon_n=1)
+    path = next(folder.rglob("*.png"))
+    plain, texts = path.read_bytes(), PngInfo()
+    texts.add_text("Description", "PATIENT SUSAN BARKER")
+    with Image.open(path) as image:
+        image.save(path, pnginfo=texts)
+    assert b"BARKER" in path.read_bytes()
+    out = build(RECIPE, f"folder={folder}")
+    found = {record.id: record.image for record in open_artefact(out / "labelled_images").records(LabelledImage)}
+    name = f"tiles/{path.relative_to(folder).as_posix()}"
+    assert b"BARKER" not in found[name]
+    assert (decode_image(found[name]) == decode_image(plain)).all()
 
 
 def test_a_folder_becomes_images_pairs_and_conversations(build: Build, image_folder: Folder) -> None:
@@ -124,7 +142,7 @@ def test_an_unknown_key_and_an_unknown_builder_are_errors(build: Build, image_fo
     folder = image_folder(a=2, b=2)
     with pytest.raises(ConfigError, match=r"teaching\.captoins: unknown key; did you mean captions"):
         build(RECIPE, f"folder={folder}", "teaching.captoins=3")
-    with pytest.raises(ConfigError, match="builder is 'folders'; allowed: phantoms, image_folder, evidence"):
+    with pytest.raises(ConfigError, match="builder is 'folders'; allowed: phantoms, image_folder, source"):
         build({"builder": "folders"})
 
 

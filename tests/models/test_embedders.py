@@ -199,7 +199,7 @@ def test_a_config_that_open_clip_does_not_take_is_named(tmp_path: Path, content:
 
 
 def test_a_folder_of_neither_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no model: neither open_clip_config.json nor config.json"):
+    with pytest.raises(InputError, match=r"holds no model: neither open_clip_config\.json nor config\.json"):
         load_embedder(EmbedderSpec(str(tmp_path)))
 
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from eosin.data_builders.slides.listing import read_overrides
 from eosin.data_builders.sources.source import Refused
 from eosin.slides.reader import SlideReader
 
@@ -20,10 +21,15 @@ class SlideFiles:
 
     Args:
         root: the folder; links to other disks are followed.
+        overrides: a CSV of the microns per pixel of slides, as `tile_slides` reads it: by path below `root`, or by name; or None.
+
+    Raises:
+        InputError: see `read_overrides`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, overrides: Path | None = None) -> None:
         self.root = root
+        self._given = {} if overrides is None else read_overrides(overrides)
         self._reader: tuple[str, SlideReader] | None = None
 
     @functools.cached_property
@@ -41,8 +47,14 @@ class SlideFiles:
     def facts(self) -> dict[str, Any]:
         """Which slides there are, for the plan: slides that lie outside the release are no input of their own, yet more of them make
         other records."""
-        listed = [[self.relative(path), path.stat().st_size] for _, path in sorted(self.paths.items())]
-        return {"slides": {"files": len(listed), "digest": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}}
+        listed: list[Any] = [[self.relative(path), path.stat().st_size] for _, path in sorted(self.paths.items())]
+        if self._given:
+            listed.append(sorted(self._given.items()))
+        return {"slides": {"files": len(self.paths), "digest": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}}
+
+    def mpp(self, path: Path) -> float | None:
+        """What the overrides say of a found slide, or None."""
+        return self._given.get(self.relative(path), self._given.get(path.stem))
 
     def find(self, name: str) -> Path | None:
         """The slide of that name, or None."""
@@ -77,5 +89,5 @@ class SlideFiles:
         if self._reader is not None:
             self._reader[1].close()
             self._reader = None
-        self._reader = (name, SlideReader(path))
+        self._reader = (name, SlideReader(path, self.mpp(path)))
         return self._reader[1]

@@ -49,7 +49,8 @@ def slide_record(source: Source[Any], key: str, known: SlideText, slides: SlideF
         return Slide(**base, path="", mpp=known.mpp, **rest)
     if not path.is_relative_to(slides.root):
         raise Refused("path_outside", f"{path} is not below {slides.root}")
-    with SlideReader(path, known.mpp) as reader:
+    given = known.mpp if known.mpp is not None else slides.mpp(path)
+    with SlideReader(path, given) as reader:
         width, height = reader.size
-        mpp = known.mpp if known.mpp is not None else reader.own_mpp
+        mpp = reader.known_mpp
     return Slide(**base, slide=path.stem, path=slides.relative(path), mpp=mpp, width=width, height=height, **rest)

@@ -16,13 +16,17 @@ from eosin.data_builders.audit.identifiers import identifiers
         ("https://youtu.be/dQw4w9WgXcQ", "video:dQw4w9WgXcQ"),
         ("dQw4w9WgXcQ", "video:dQw4w9WgXcQ"),
         ("quilt/dQw4w9WgXcQ", "video:dQw4w9WgXcQ"),
+        ("frames/dQw4w9WgXcQ_roi_0a1b2c3d-0000-4000-8000-000000000000.jpg", "video:dQw4w9WgXcQ"),
+        ("-b_C-d_roi__image_1111-2222.jpg", "video:-b_C-d_roi_"),
     ],
 )
 def test_a_name_is_found(text: str, name: str) -> None:
     assert name in identifiers("s", text, ())
 
 
-@pytest.mark.parametrize("text", ["xTCGA-3C-AALI9", "adenocarcin", "12345678901", "PMC12", "colon_aca/1", "endothelium"])
+@pytest.mark.parametrize(
+    "text", ["xTCGA-3C-AALI9", "adenocarcin", "12345678901", "PMC12", "colon_aca/1", "endothelium", "microscopic_image_1.jpg"]
+)
 def test_other_words_are_not_names(text: str) -> None:
     assert identifiers("s", text, ()) == {f"group:s/{text}"}
 
@@ -33,3 +37,10 @@ def test_a_group_counts_within_its_source_only() -> None:
 
 def test_ids_and_slides_name_patients_too() -> None:
     assert "patient:TCGA-AB-1234" in identifiers("s", "g", ("s/TCGA-AB-1234-01A.jpg", ""))
+
+
+def test_a_video_is_one_whether_a_group_or_an_image_is_named_after_it() -> None:
+    image, video = "AbCdEfGhIjK_roi_1111-2222.jpg", "AbCdEfGhIjK"
+    by_group = identifiers("llava", image, ("llava/data.json#0", ""))
+    by_id = identifiers("mine", "7", (f"mine/{image}", ""))
+    assert by_group & by_id & identifiers("quilt_1m", video, ("quilt_1m/0", "")) == {f"video:{video}"}

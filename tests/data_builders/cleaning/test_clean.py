@@ -72,6 +72,31 @@ def test_captions_are_cleaned_one_by_one_and_nothing_is_lost_in_silence(build: B
     assert not any(b"Verylongname" in path.read_bytes() for path in out.rglob("*") if path.is_file())
 
 
+TELLING = "Mrs. Susan Verylongname, MRN 4482913, has nests"
+
+
+@pytest.mark.parametrize(("action", "left"), [("reject", "[patient_data]"), ("mask", "Mrs. [name], MRN [record_number], has nests")])
+def test_what_extra_tells_of_a_patient_goes_with_the_caption(build: Build, write_artefact: Write, action: str, left: str) -> None:
+    more = {"noisy_text": [TELLING, "Nests of cells"], "roi": {"text": TELLING}, "image_id": "S22-12345", "width": 3}
+    rows = [pair("two", TELLING, "Nests of atypical cells in a myxoid stroma.", **more)]
+    out = build(CLEAN, f"data={write_artefact(rows)}", f"rules.patient_data.action={action}") / "image_text"
+    extra = next(open_artefact(out).records(ImageText)).extra
+    assert (extra["noisy_text"], extra["roi"]) == ([left, "Nests of cells"], {"text": left})
+    assert (extra["image_id"], extra["width"]) == ("S22-12345", 3)
+    assert extra["cleaned"]["extra_patient_data"] >= 2
+    assert not any(word in path.read_bytes() for path in out.rglob("*.parquet") for word in (b"Verylongname", b"4482913"))
+
+
+@pytest.mark.parametrize("kind", ["conversations", "slides"])
+def test_other_kinds_lose_what_extra_tells_of_a_patient(build: Build, write_artefact: Write, kind: str) -> None:
+    record = talk("a", "What?", "Nests of cells.", extra={"why": TELLING})
+    row = record if kind == "conversations" else Slide(**common("a"), path="a.svs", report="Nests of cells.", extra={"why": TELLING})
+    out = build(CLEAN, f"data={write_artefact([row])}") / kind
+    extra = next(open_artefact(out).records(type(row))).extra
+    assert "Verylongname" not in extra["why"]
+    assert "4482913" not in extra["why"]
+
+
 def test_cleaning_what_is_clean_changes_nothing(build: Build, write_artefact: Write) -> None:
     once = build(CLEAN, f"data={write_artefact(PAIRS)}", out="once") / "image_text"
     twice = build(CLEAN, f"data={once}", out="twice") / "image_text"

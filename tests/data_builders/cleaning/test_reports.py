@@ -39,6 +39,13 @@ DUTCH = (
 )
 
 
+def test_fields_of_masks_and_counts_of_nodes_are_no_findings() -> None:
+    report = "DOB: [date_of_birth]. Accession #: [case_number]. Lymph nodes 0/12 negative. 2 of 14 nodes hold tumour. 3/5 nuclei are large."
+    found = visible_report(f"{report} Nests beside those seen on [date] in the dermis.", WORDS)
+    assert found.text == "3/5 nuclei are large. Nests beside those seen on [date] in the dermis."
+    assert [piece.reason for piece in found.dropped] == ["administrative", "administrative", "nodes", "nodes"]
+
+
 def test_of_an_english_report_what_a_section_shows_is_kept() -> None:
     found = visible_report(ENGLISH, WORDS)
     assert found.text == (

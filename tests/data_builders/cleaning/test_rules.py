@@ -191,6 +191,14 @@ def test_every_stop_word_is_a_word(language: str) -> None:
         ("see T 24-817623 and T24-817631", "see [case_number] and [case_number]"),
         ("call 020-1234567 or (555) 123-4567 or +31 20 123 4567", "call [phone] or [phone] or [phone]"),
         ("Tel: 12 34 56 78", "Tel: [phone]"),
+        ("Patient: DOE, JANE. Nests in Jane Doe and DOE, JANE.", "Patient: [name]. Nests in [name] and [name]."),
+        ("PATIENT NAME: Jane Q. Public, in nests", "PATIENT NAME: [name], in nests"),
+        ("Naam: Jansen, P. en klieren", "Naam: [name] en klieren"),
+        ("De heer Van den Berg, T12-34567.", "De heer [name], [case_number]."),
+        ("Electronically signed by Robert Brown, M.D. Nests.", "Electronically signed by [name], M.D. Nests."),
+        ("read by Robert Brown, MD", "read by [name], MD"),
+        ("Accession #: S-12-3456. Nests.", "Accession #: [case_number]. Nests."),
+        ("Mrs. Brown has brown granules, says Brown", "Mrs. [name] has brown granules, says [name]"),
         ("on October 4, 2024 and 04-10-2024 and 2024-10-04", "on [date] and [date] and [date]"),
     ],
 )
@@ -206,6 +214,7 @@ def test_patient_data_is_masked_where_it_stands(given: str, masked: str) -> None
         "TCGA-A1-A0SB stays, so do PD-L1 (22C3), TTF-1, CK20, SARS-CoV-2, HMB-45 and p16",
         "published in 2010; WHO 2021 grade 3; 100-200 cells; ratio 1/2/3",
         "Patient: unknown",
+        "MR Imaging of the breast, signed out by the second reader",
         "Hodgkin, Reed-Sternberg and Langerhans cells; a drug-induced change",
     ],
 )

@@ -10,8 +10,12 @@ from PIL import Image, ImageFilter
 from eosin.data_builders.phantoms import SCANNERS, TISSUES
 from eosin.data_builders.phantoms.tile import TileSpec, render_tile
 from eosin.data_builders.slides.ink import optical_density
+from eosin.data_builders.slides.overview import read_overview
 from eosin.data_builders.slides.quality import Look, QualityConfig, measure, refuse
+from eosin.data_builders.slides.tissue import TissueConfig, common_density, find_tissue
 from eosin.errors import ConfigError
+from eosin.slides.reader import SlideReader
+from eosin.slides.stream import iter_tiles
 
 GLASS = (243.0, 241.0, 244.0)
 CONFIG = QualityConfig()
@@ -79,6 +83,18 @@ def test_a_band_of_three_layers_is_a_fold(tiles: dict[str, list[np.ndarray]], lo
         assert verdict((light * 255).astype(np.uint8), look) in ("fold", "pen")
 
 
+@pytest.mark.parametrize("name", ["TUM", "LYM", "NORM"])
+def test_dense_epithelium_in_a_pale_section_is_no_fold(tiles: dict[str, list[np.ndarray]], name: str) -> None:
+    for pale, dense in zip(tiles["STR"], tiles[name], strict=True):
+        layers = [optical_density(tile, GLASS) for tile in (pale, dense)]
+        # As measured on skin: dermis of 0.21, epidermis of 0.62.
+        found, epidermis = (layer * (wanted / layer.mean()) for layer, wanted in zip(layers, (0.21, 0.62), strict=True))
+        found[60:140] = epidermis[60:140]
+        pixels = (np.array(GLASS) * 10**-found).clip(0, 255).astype(np.uint8)
+        assert measure(pixels, 0.5, CONFIG, Look(GLASS, 0.21))["fold"] <= CONFIG.fold
+        assert measure(pixels, 0.5, QualityConfig(fold_density=0.5), Look(GLASS, 0.21))["fold"] > CONFIG.fold
+
+
 def test_a_dark_stain_is_no_fold(tiles: dict[str, list[np.ndarray]]) -> None:
     dark = ((tiles["LYM"][0] / 255) ** 1.5 * 255).astype(np.uint8)
     assert refuse(measure(dark, 0.5, CONFIG, Look(GLASS, 0.45)), CONFIG) is None
@@ -98,3 +114,14 @@ def test_real_tiles_in_focus_are_not_called_blurred(draw: SimpleNamespace, tiles
     for folder in folders:
         found += [np.asarray(Image.open(path).convert("RGB"))[:224, :224] for path in sorted(folder.rglob("*.jp*g"))[:20]]
     assert np.mean([measure(tile, 0.5, CONFIG, Look(GLASS))["blur"] <= CONFIG.blur for tile in found]) >= 0.9
+
+
+def test_real_skin_is_not_called_folded(draw: SimpleNamespace, tiles: dict[str, list[np.ndarray]], looks: list[Look]) -> None:
+    found = [(tile, look) for same in tiles.values() for tile, look in zip(same, looks, strict=True)]
+    for path in draw.real("wsi/CMU-1-Small-Region.svs"):
+        with SlideReader(path) as slide:
+            overview = read_overview(slide, 8.0, 2048, 1)
+            look = Look(GLASS, common_density(overview, find_tissue(overview, TissueConfig())))
+            places = [(x, y) for y in range(0, slide.size[1] - 256, 256) for x in range(0, slide.size[0] - 256, 256)]
+            found += [(tile.pixels, look) for tile in iter_tiles(slide, places, 256, 0.5, threads=1) if tile.pixels is not None]
+    assert max(measure(tile, 0.5, CONFIG, look)["fold"] for tile, look in found) <= CONFIG.fold

@@ -108,6 +108,13 @@ def test_coordinates_and_overviews_say_what_the_tiles_say(archive: Path, build: 
         assert ((picture[..., 1] > picture[..., 0] + 60) & (picture[..., 1] > picture[..., 2] + 40)).any()
 
 
+def test_a_patient_in_two_splits_of_a_csv_is_refused_before_the_run(archive: Path, build: Build) -> None:
+    table = archive / "slides.csv"
+    table.write_text("slide,case,split\nother.svs,P1,train\nsmall.svs,P1,none\nno-mpp.svs,P1,test\n")
+    with pytest.raises(InputError, match="slides of 'P1' are in train and in test; a patient must stay in one split"):
+        build(RECIPE, f"slides={table}")
+
+
 def test_a_csv_names_cases_labels_splits_and_mpp(archive: Path, build: Build, tmp_path: Path) -> None:
     table = archive / "slides.csv"
     table.write_text(
@@ -229,3 +236,13 @@ def test_label_and_macro_are_never_opened(draw: SimpleNamespace) -> None:
             assert not hasattr(slide, "associated_images")
     package = Path(sys.modules["eosin.slides.reader"].__file__ or "").parent
     assert not [path.name for path in package.glob("*.py") if "associated_images" in path.read_text()]
+
+
+def test_tiles_of_a_small_field_that_are_taken_unread_are_no_glass(draw: SimpleNamespace, tmp_path: Path, build: Build) -> None:
+    folder = tmp_path / "field"
+    folder.mkdir()
+    draw.write_slide(folder / "field.tiff", draw.on_glass(1280, 1280, (768, 512, 1280, 1280)), mpp=0.25)
+    out = build({"builder": "tile_slides", "size": 256, "mpp": 0.25, "quality": {"measure": False}}, f"slides={folder}")
+    kept = {(tile.x, tile.y) for tile in open_artefact(out / "tiles").records(Tile) if tile.kept}
+    assert kept == {(x, y) for x in (768, 1024) for y in (512, 768, 1024)}
+    assert next(open_artefact(out / "slides").records(Slide)).extra["tissue_mm2"] == pytest.approx(512 * 768 / 16e6, rel=0.15)

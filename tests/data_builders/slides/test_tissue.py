@@ -93,6 +93,20 @@ def test_empty_glass_has_no_tissue() -> None:
     assert found.mean() < 0.01
 
 
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_glass_of_a_small_field_is_no_hole_in_its_tissue(top: int, left: int) -> None:
+    # 0.115 square millimetres in all: the glass is less than the largest hole, yet reaches the edge.
+    truth = np.zeros((44, 41), bool)
+    truth[20:, 12:] = True
+    truth[28:34, 20:26] = False
+    density = np.random.default_rng(2).uniform(0.1, 0.5, truth.shape)[..., None] * HEMATOXYLIN * truth[..., None]
+    pixels = (244 * 10**-density).astype(np.uint8)[:: 1 - 2 * top, :: 1 - 2 * left]
+    found = find_tissue(Overview(pixels, np.zeros(truth.shape, np.uint8), 32, 8), TissueConfig())[:: 1 - 2 * top, :: 1 - 2 * left]
+    assert found[28:34, 20:26].all()
+    truth[28:34, 20:26] = True
+    assert iou(found, truth) > 0.9
+
+
 def test_an_overview_is_the_mean_of_its_pixels_whatever_the_blocks(draw: SimpleNamespace, tmp_path: Path) -> None:
     pixels = draw.tissue_like(830, 610)
     path = draw.write_svs(tmp_path / "single.svs", pixels)

@@ -275,6 +275,13 @@ def test_parquet_of_the_hub_is_read_without_the_library(tmp_path: Path, rows: da
         read_source("hugging_face", tmp_path / "p", "options.caption=words")
 
 
+def test_a_key_that_comes_twice_is_one_reject(tmp_path: Path, rows: datasets.Dataset, read_source) -> None:
+    rows.save_to_disk(str(tmp_path / "saved"))
+    built = read_source("hugging_face", tmp_path / "saved", *FIELDS, "options.key=patient")
+    assert [record.captions for record in built.records] == [("Glands.",), ("Bone.",)]
+    assert built.rejects == {"P1": "repeated_id", "P2": "no_caption"}
+
+
 def test_a_data_set_of_the_hub_is_asked_for_by_commit(
     tmp_path: Path, rows: datasets.Dataset, read_source, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,14 @@ def test_bracs_keeps_the_official_splits_of_the_latest_version(tiles: Tiles, rea
     assert sorted(built.rejects.values()) == ["label_conflict", "previous_version"]
 
 
+def test_a_slide_in_two_official_splits_is_named_and_kept_as_published(tiles: Tiles, read_source, capsys) -> None:
+    folder = tiles("latest_version/train/0_N/BRACS_1003_N_1.png", "latest_version/test/0_N/BRACS_1003_N_2.png")
+    built = read_source("bracs", folder)
+    assert len(built.records) == 2
+    assert built.artefact.manifest["groups_across_splits"] == {"count": 1, "examples": {"BRACS_1003": ["train", "test"]}}
+    assert "BRACS_1003 in train and test" in capsys.readouterr().err
+
+
 def test_breakhis_takes_class_patient_and_magnification_from_the_name(tiles: Tiles, read_source) -> None:
     root = "BreaKHis_v1/histology_slides/breast"
     folder = tiles(

@@ -42,6 +42,15 @@ def test_rows_become_pairs_and_what_does_not_is_named(tmp_path: Path, jpeg: Jpeg
     }
 
 
+def test_what_a_file_tells_beside_its_pixels_is_taken_out(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    plain, secret = jpeg(1), b"PATIENT SUSAN BARKER"
+    (folder / "a.jpg").write_bytes(plain[:2] + b"\xff\xfe" + (2 + len(secret)).to_bytes(2, "big") + secret + plain[2:])
+    (folder / "table.csv").write_text("image,caption\na.jpg,Glands.\n")
+    assert [record.image for record in read_source("csv", folder).records] == [plain]
+
+
 def test_what_is_missing_is_said_before_the_run(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -58,6 +58,21 @@ def test_llava_a_list_with_a_byte_order_mark_and_every_deviation(tmp_path: Path,
     assert "groups_unknown" not in built.artefact.plan.facts
 
 
+def test_llava_records_that_share_an_image_are_one_group(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number, name in enumerate("abcdef"):
+        (folder / f"{name}.jpg").write_bytes(jpeg(number))
+    shown = [["d.jpg"], ["d.jpg", "c.jpg"], ["b.jpg"], ["c.jpg", "b.jpg", "e.jpg"], ["a.jpg"], ["f.jpg", "e.jpg"]]
+    for part, lines in (("one", shown[:3]), ("two", [7, *shown[3:]])):
+        tokens = ["<image>" * len(names) if isinstance(names, list) else "" for names in lines]
+        records = [{"image": names, "conversations": turns(f"{token} What?", "Colon")} for names, token in zip(lines, tokens, strict=True)]
+        (folder / f"{part}.json").write_text(json.dumps(records))
+    built = read_source("llava", folder)
+    assert [record.group for record in built.records] == ["b.jpg"] * 4 + ["a.jpg", "b.jpg"]
+    assert built.rejects == {"two.json#0": "wrong_image"}
+
+
 def test_llava_lines_with_splits_of_their_own_and_a_broken_line(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
     folder = tmp_path / "mine"
     (folder / "pictures").mkdir(parents=True)

@@ -109,6 +109,26 @@ def test_in_microns_a_20x_and_a_40x_slide_show_the_same_field(tmp_path: Path, sl
     assert np.abs(first - second).mean() < 6
 
 
+def test_slides_without_a_resolution_are_given_one(tmp_path: Path, read_source) -> None:
+    root = tmp_path / "slides"
+    slide(root / "a" / f"{TWENTY}.svs", 0.5, 1024)
+    # 72 dots an inch, as office software writes: no resolution of a scanner.
+    write_pyramid(root / "a" / f"{FORTY}.tiff", (1536, 1536), 25_400 / 72, iter([tissue(0.25, 1536)]))
+    folder = release(tmp_path / "release", [place(FORTY, "464", "464"), place(TWENTY, "64", "64")])
+    options = [f"options.slides={root}", "options.field=microns"]
+    without = read_source("pathgen", folder, *options)
+    assert without.rejects == {f"{FORTY}/464_464#0": "no_mpp"}
+    (folder / "mpp.csv").write_text(f"slide,mpp\na/{FORTY}.tiff,0.25\n")
+    built = read_source("pathgen", folder, *options, "options.mpp_overrides=mpp.csv")
+    assert [record.region for record in built.records] == [Region(464, 464, 672, 672), Region(232, 232, 336, 336)]
+    assert built.artefact.plan.digest != without.artefact.plan.digest
+    level0 = read_source("pathgen", folder, options[0], "options.mpp_overrides=mpp.csv")
+    assert [record.mpp for record in level0.records] == [0.25, 0.5]
+    (folder / "mpp.csv").write_text("slide,mpp\na,huge\n")
+    with pytest.raises(InputError, match="mpp is 'huge'"):
+        read_source("pathgen", folder, *options, "options.mpp_overrides=mpp.csv")
+
+
 def test_the_size_of_a_field_in_microns_can_be_chosen(tmp_path: Path, slides: Path, read_source) -> None:
     records: list[object] = [place(FORTY, "464", "464")]
     built = read_source(
@@ -119,19 +139,22 @@ def test_the_size_of_a_field_in_microns_can_be_chosen(tmp_path: Path, slides: Pa
 
 
 def test_images_that_were_cut_before_need_no_slide(tmp_path: Path, jpeg: Callable[..., bytes], read_source) -> None:
-    folder = release(tmp_path / "release", [place(FORTY, "64", "128"), place(TWENTY, "1", "2"), place(TWENTY, "3", "4")])
+    folder = release(
+        tmp_path / "release", [place(FORTY, "64", "128"), place(TWENTY, "1", "2"), place(TWENTY, "3", "4"), place(TWENTY, "5", "6")]
+    )
     flat = io.BytesIO()
-    Image.new("RGBA", (8, 8), (200, 10, 10, 255)).save(flat, "PNG")
+    Image.new("RGBA", (SIDE_PX, SIDE_PX), (200, 10, 10, 255)).save(flat, "PNG")
     (folder / f"{FORTY}_64_128.png").write_bytes(flat.getvalue())
     (folder / "images" / TWENTY).mkdir(parents=True)
-    (folder / "images" / TWENTY / "1_2.jpg").write_bytes(jpeg(1))
+    (folder / "images" / TWENTY / "1_2.jpg").write_bytes(jpeg(1, SIDE_PX))
+    (folder / f"{TWENTY}_5_6.jpg").write_bytes(jpeg(1, SIDE_PX // 2))
     (folder / "images" / "other").mkdir()
     # The same place on another slide must not be taken for it.
     (folder / "images" / "other" / "3_4.jpg").write_bytes(jpeg(2))
     built = read_source("pathgen", folder)
-    assert [record.image for record in built.records] == [flat.getvalue(), jpeg(1)]
+    assert [record.image for record in built.records] == [flat.getvalue(), jpeg(1, SIDE_PX)]
     assert built.records[0].region == Region(64, 128, SIDE_PX, SIDE_PX)
-    assert built.rejects == {f"{TWENTY}/3_4#2": "slide_missing"}
+    assert built.rejects == {f"{TWENTY}/3_4#2": "slide_missing", f"{TWENTY}/5_6#3": "wrong_size"}
 
 
 def test_what_cannot_work_is_said_before_the_run(tmp_path: Path, read_source) -> None:

@@ -40,12 +40,14 @@ def tcga(folder: Path) -> Path:
         "TCGA-BB-0002.66666666-2222-3333-4444-555555555555,Breast: ductal carcinoma.",
         "TCGA-CC-0003.77777777-2222-3333-4444-555555555555,",
         "notes,Something else.",
+        "TCGA-AA-0001.11111111-2222-3333-4444-555555555555,The same report once more.",
     ]
     (folder / "TCGA_Reports.csv").write_text("\n".join(rows))
     return folder
 
 
 REJECTS = {"TCGA-CC-0003.77777777-2222-3333-4444-555555555555": "no_report", "notes": "no_patient"}
+REJECTS["TCGA-AA-0001.11111111-2222-3333-4444-555555555555#4"] = "repeated_id"
 
 
 def test_tcga_reports_alone_are_records_that_claim_no_size(tmp_path: Path, read_source) -> None:
@@ -208,6 +210,13 @@ def test_a_folder_of_slides_is_read_by_its_table(tmp_path: Path, put: MakeSlide,
     rejected = pq.read_table(built.artefact.path / "rejects" / "rejects.parquet").to_pylist()
     assert sorted(row["reason"] for row in rejected) == reasons
     assert "groups_unknown" not in built.artefact.plan.facts
+
+
+def test_a_patient_in_two_splits_of_a_table_is_refused_before_the_run(tmp_path: Path, put: MakeSlide, read_source) -> None:
+    put(tmp_path / "s" / "a.svs")
+    (tmp_path / "s" / "slides.csv").write_text("slide,patient,split\na,P1,train\nb,P2,test\nc,P1,validation\n")
+    with pytest.raises(InputError, match="slides of 'P1' are in train and in val"):
+        read_source("slides_csv", tmp_path / "s")
 
 
 def test_slides_without_a_patient_have_no_known_groups(tmp_path: Path, put: MakeSlide, read_source) -> None:

@@ -145,12 +145,18 @@ def test_spider_reads_central_patches_and_leaves_context_alone(tmp_path: Path, p
         {"slide_id": "s2", "image_name": "gone.png", "class": "Wart", "split": "test"},
         {"image_name": "c2.png", "class": "Wart", "split": "holdout"},
         "c1.png",
+        {"slide_id": "s3", "image_name": "c2.png", "class": "Nevus", "split": "train"},
     ]
     write(folder / "metadata.json", json.dumps(entries))
     built = read_source("spider", folder, "options.organ=skin")
     assert {(record.label, record.group, record.split) for record in built.records} == {("Nevus", "s1", "train"), ("Wart", "s2", "test")}
     assert built.by_id()["spider/c1.png"].extra == {"magnification": 20, "organ": "skin", "context": {"0_0": "x1.png"}}
-    assert built.rejects == {"gone.png": "image_missing", "c2.png": "unknown_split", "metadata.json#4": "not_an_object"}
+    assert built.rejects == {
+        "gone.png": "image_missing",
+        "c2.png": "unknown_split",
+        "metadata.json#4": "not_an_object",
+        "c2.png#5": "repeated_id",
+    }
     assert built.artefact.classes == ("Nevus", "Wart")
 
 

@@ -129,10 +129,13 @@ def test_pathmmu_reads_the_archive_and_names_images_that_were_never_released(tmp
         "PubMed": {"val": [question(1, "aa.jpg")], "test": [question(1, "aa.jpg", "D) none")], "test_tiny": [question(1, "aa.jpg", "C")]},
         "EduContent": {"test": [question(3, "lost.jpg")]},
     }
+    data["PubMed"]["test_tiny"] += [question(2, "aa.jpg")] * 1000
     (folder / "data.json").write_text("\ufeff" + json.dumps(data))
     built = read_source("pathmmu", folder)
     found = {record.id: record for record in built.records}
-    assert set(found) == {"pathmmu/PubMed/val/1", "pathmmu/PubMed/test_tiny/1"}
+    assert set(found) == {"pathmmu/PubMed/val/1", "pathmmu/PubMed/test_tiny/1", "pathmmu/PubMed/test_tiny/2"}
+    # The last of them lies in another task than the first.
+    repeated = {f"PubMed/test_tiny/2#{number}": "repeated_id" for number in range(2, 1001)}
     first, tiny = found["pathmmu/PubMed/val/1"], found["pathmmu/PubMed/test_tiny/1"]
     assert (first.answer, first.task, first.split, first.group) == ("a (rare) cyst", "mcq", "val", "aa.jpg")
     assert first.messages[0].text == "What?\nA. a duct\nB. a (rare) cyst\nC. fat\nAnswer with the letter."
@@ -142,6 +145,7 @@ def test_pathmmu_reads_the_archive_and_names_images_that_were_never_released(tmp
         "SocialPath/test_tiny/1": "image_not_released",
         "PubMed/test/1": "answer_not_an_option",
         "EduContent/test/3": "image_missing",
+        **repeated,
     }
     (folder / "data.json").write_text(json.dumps({"PubMed": {"holdout": []}}))
     with pytest.raises(InputError, match="holdout"):
