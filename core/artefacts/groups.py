@@ -32,7 +32,8 @@ def groups_across_splits(shards: Mapping[str, Sequence[Path]]) -> dict[str, Any]
     Raises:
         ArtefactError: a shard is damaged.
     """
-    hashes = {split: _hashes(shards[split]) for split in _USED if shards.get(split)}
+    used = [split for split in _USED if shards.get(split)]
+    hashes = {split: _hashes(shards[split]) for split in used} if len(used) > 1 else {}
     common = [np.intersect1d(*both, assume_unique=True) for both in itertools.combinations(hashes.values(), 2)]
     suspected = np.unique(np.concatenate(common)) if common else np.array([], np.int64)
     if not suspected.size:
@@ -48,10 +49,15 @@ def groups_across_splits(shards: Mapping[str, Sequence[Path]]) -> dict[str, Any]
 
 
 def _hashes(shards: Sequence[Path]) -> NDArray[np.int64]:
-    found = np.array([], np.int64)
+    """Of the distinct groups, sorted."""
+    found, held, count = np.array([], np.int64), list[NDArray[np.int64]](), 0
     for groups in _groups(shards):
-        found = np.union1d(found, _hashed(groups))
-    return found
+        held.append(_hashed(groups))
+        count += len(groups)
+        # Not at each shard: there may be thousands of small ones, and each merge sorts all that was found.
+        if count > max(_BATCH, len(found)):
+            found, held, count = np.unique(np.concatenate([found, *held])), [], 0
+    return np.unique(np.concatenate([found, *held]))
 
 
 def _groups(shards: Sequence[Path]) -> Iterator[list[str]]:

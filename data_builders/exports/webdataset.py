@@ -1,8 +1,8 @@
 """`export_webdataset`: an artefact as tar files, one sample after another, as webdataset and open_clip read them.
 
 A sample is the files of one key, as the webdataset format has it: the key is the name up to the first point. Keys are `{split}-{number}`,
-for ids hold slashes and points; the id and all other columns are in the sample's JSON, and the artefact's own table says which file and
-key a record went to.
+for ids hold slashes and points; the id and all other columns are in the sample's JSON, with `groups_unknown` where the artefact's facts
+say so, and the artefact's own table says which file and key a record went to. The source `webdataset` reads pairs back as they were.
 
     image_text        KEY.jpg | KEY.png, KEY.txt (the first caption), KEY.json
     labelled_images   KEY.jpg | KEY.png, KEY.cls (the class's number in the class list), KEY.mask.png, KEY.json
@@ -96,11 +96,17 @@ class WriteTar:
                 told.append(self._add(tar, record, path, key))
         yield from told
 
+    @property
+    def _told(self) -> dict[str, str]:
+        """What every sample says of the artefact, for tar files leave its plan behind."""
+        unknown = self.data.plan.facts.get("groups_unknown")
+        return {"groups_unknown": str(unknown)} if unknown else {}
+
     def _add(self, tar: tarfile.TarFile, record: Record, path: str, key: str) -> Exported | Reject:
         if isinstance(record, ImageText) and not record.captions:
             return no_caption(record)
         try:
-            files = _FILES[self.data.kind](record, self.data.classes)
+            files = _FILES[self.data.kind](record, self.data.classes, self._told)
         except ImageError as error:
             return Reject(record.id, error.reason, error.message)
         for suffix, content in files.items():
@@ -110,12 +116,12 @@ class WriteTar:
         return exported(record, path, key)
 
 
-def _of_pair(record: ImageText, classes: tuple[str, ...]) -> Files:
+def _of_pair(record: ImageText, classes: tuple[str, ...], told: dict[str, str]) -> Files:
     image, suffix = image_file(record.image)
-    return {suffix: image, "txt": record.captions[0].encode(), "json": _json(columns_of(record, "image"))}
+    return {suffix: image, "txt": record.captions[0].encode(), "json": _json(columns_of(record, "image") | told)}
 
 
-def _of_labelled(record: LabelledImage, classes: tuple[str, ...]) -> Files:
+def _of_labelled(record: LabelledImage, classes: tuple[str, ...], told: dict[str, str]) -> Files:
     image, suffix = image_file(record.image)
     files = {suffix: image}
     if record.label is not None and classes:
@@ -124,16 +130,16 @@ def _of_labelled(record: LabelledImage, classes: tuple[str, ...]) -> Files:
         files["cls"] = str(classes.index(record.label)).encode()
     if record.mask is not None:
         files["mask.png"] = record.mask
-    return {**files, "json": _json(columns_of(record, "image", "mask"))}
+    return {**files, "json": _json(columns_of(record, "image", "mask") | told)}
 
 
-def _of_conversation(record: Conversation, classes: tuple[str, ...]) -> Files:
+def _of_conversation(record: Conversation, classes: tuple[str, ...], told: dict[str, str]) -> Files:
     images = (image_file(image) for image in record.images)
     files = {f"{place}.{suffix}": image for place, (image, suffix) in enumerate(images)}
-    return {**files, "json": _json(columns_of(record, "images"))}
+    return {**files, "json": _json(columns_of(record, "images") | told)}
 
 
-_FILES: dict[str, Callable[[Any, tuple[str, ...]], Files]] = {
+_FILES: dict[str, Callable[[Any, tuple[str, ...], dict[str, str]], Files]] = {
     "image_text": _of_pair,
     "labelled_images": _of_labelled,
     "conversations": _of_conversation,

@@ -78,7 +78,7 @@ def list_slides(where: Path, overrides: Path | None = None, split: str = "none")
     """The slides of a folder, or those a CSV names.
 
     Args:
-        where: a folder, searched to any depth, or a CSV.
+        where: a folder, searched to any depth, a CSV, or one slide.
         overrides: the CSV of mpp, or None.
         split: of slides whose row names none.
 
@@ -87,10 +87,12 @@ def list_slides(where: Path, overrides: Path | None = None, split: str = "none")
     """
     if where.is_dir():
         found = _of_folder(where, split)
+    elif where.is_file() and where.name.lower().endswith(SUFFIXES):
+        found = SlideList(where.parent, (_entry(where.name, split),), ())
     elif where.is_file():
         found = _of_csv(where, split)
     else:
-        raise InputError(f"slides: {where} is neither a folder nor a CSV")
+        raise InputError(f"slides: {where} is no folder, no CSV and no slide")
     if not found.slides:
         raise InputError(f"{where}: there is no slide in it (suffixes {' '.join(SUFFIXES)})")
     return (
@@ -178,13 +180,21 @@ def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...]) -> lis
     Raises:
         InputError: the file is missing or no CSV, or lacks a column, or has one that is not known.
     """
+    begun = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = header
-            rows = [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows, begun = [], reader.line_num + 1
+            for row in reader:
+                rows.append({key: (value or "").strip() for key, value in row.items() if key is not None})
+                begun = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {begun}: the row that begins there has a quote that is not closed where it should be: {error}"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from error
     lacking = [name for name in wanted if name not in header]
     unknown = [name for name in header if name not in known]
@@ -246,9 +256,24 @@ def _with_overrides(slides: tuple[SlideEntry, ...], path: Path) -> tuple[SlideEn
         raise InputError(
             f"{path}: there is no slide {strange[0]!r}; name slides by path or by name without suffix, such as {slides[0].name}"
         )
-    return tuple(_overridden(entry, given) for entry in slides)
+    found = ((entry, override_of(given, entry.path, entry.name, path)) for entry in slides)
+    return tuple(entry if mpp is None else replace(entry, mpp=mpp) for entry, mpp in found)
 
 
-def _overridden(entry: SlideEntry, given: Mapping[str, float]) -> SlideEntry:
-    mpp = given.get(entry.path, given.get(entry.name))
-    return entry if mpp is None else replace(entry, mpp=mpp)
+def override_of(given: Mapping[str, float], path: str, name: str, table: Path) -> float | None:
+    """What `read_overrides` found for a slide, or None.
+
+    Args:
+        given: of all slides.
+        path: of the slide, as the table may say it.
+        name: likewise, without suffix.
+        table: for the message.
+
+    Raises:
+        InputError: one row names it by path, another by name.
+    """
+    if path != name and path in given and name in given:
+        raise InputError(
+            f"{table}: the rows {path} ({given[path]:g}) and {name} ({given[name]:g}) name one slide, {path}; leave one of them"
+        )
+    return given.get(path, given.get(name))

@@ -115,7 +115,10 @@ class SlidesCsv(Source[SlidesCsvOptions]):
             yield Item(key, planned_split(optional(row, *_SPLIT) or ""), functools.partial(self._record, key, row))
 
     def _record(self, key: str, row: dict[str, str]) -> Record:
-        name = safe_name(value(row, *_SLIDE))
+        written = value(row, *_SLIDE)
+        if not written:
+            raise Refused("no_slide", f"the row names no slide; its columns are {', '.join(row)}")
+        name = safe_name(written)
         direct = self.slides.root / name
         path = direct if direct.is_file() else self.slides.need(name)
         case = optional(row, *_CASE) or path.stem

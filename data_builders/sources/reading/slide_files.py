@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.slides.listing import read_overrides
+from eosin.data_builders.slides.listing import override_of, read_overrides
 from eosin.data_builders.sources.source import Refused
 from eosin.slides.reader import SlideReader
 
@@ -29,6 +29,7 @@ class SlideFiles:
 
     def __init__(self, root: Path, overrides: Path | None = None) -> None:
         self.root = root
+        self._table = overrides
         self._given = {} if overrides is None else read_overrides(overrides)
         self._reader: tuple[str, SlideReader] | None = None
 
@@ -46,7 +47,13 @@ class SlideFiles:
 
     def facts(self) -> dict[str, Any]:
         """Which slides there are, for the plan: slides that lie outside the release are no input of their own, yet more of them make
-        other records."""
+        other records.
+
+        Raises:
+            InputError: two rows of the overrides name one slide.
+        """
+        for path in self.paths.values():
+            self.mpp(path)
         listed: list[Any] = [[self.relative(path), path.stat().st_size] for _, path in sorted(self.paths.items())]
         if self._given:
             listed.append(sorted(self._given.items()))
@@ -54,7 +61,7 @@ class SlideFiles:
 
     def mpp(self, path: Path) -> float | None:
         """What the overrides say of a found slide, or None."""
-        return self._given.get(self.relative(path), self._given.get(path.stem))
+        return override_of(self._given, self.relative(path), path.stem, self._table) if self._table else None
 
     def find(self, name: str) -> Path | None:
         """The slide of that name, or None."""

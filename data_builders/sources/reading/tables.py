@@ -133,4 +133,12 @@ def _rows(path: Path, offset: int) -> Iterator[tuple[int, dict[str, str]]]:
                     yield place, dict(zip(names, map(str.strip, fields), strict=True)) if len(fields) == len(names) else {}
                 place = (offset or first) + read
         except csv.Error as error:
-            raise InputError(f"{path}: damaged near byte {place}: {error}; fetch it again") from error
+            raise InputError(
+                f"{path}, line {_line_at(path, place)}: the row that begins there has a quote that is not closed where it should be "
+                f"({error}), or the file is cut off: mend the line, or fetch it again"
+            ) from error
+
+
+def _line_at(path: Path, place: int) -> int:
+    with path.open("rb") as file:
+        return 1 + sum(file.read(min(1 << 20, place - start)).count(b"\n") for start in range(0, place, 1 << 20))

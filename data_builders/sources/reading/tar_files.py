@@ -92,6 +92,11 @@ def section_samples(path: Path, section: Section) -> Iterator[tuple[int, Sample]
         yield number, next(reader)[1]
 
 
+def first_samples(path: Path) -> Iterator[Sample]:
+    """The samples of an archive from its beginning, as far as they are asked for."""
+    return (sample for _, sample in _samples(path, 0, read=True))
+
+
 def _is_compressed(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"

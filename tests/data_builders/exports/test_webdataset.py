@@ -51,6 +51,66 @@ def test_pairs_come_back_whole_and_other_readers_see_our_pixels(
     assert [picture(sample) == record.image for sample, record in zip(found, pairs, strict=True)] == [True, True, False, False, True]
 
 
+def read_back(folder: Path, out: Path, *options: str) -> Artefact:
+    main(["data/source", "source=webdataset", f"folder={folder}", *options, "--out", str(out)])
+    return open_artefact(out / "image_text")
+
+
+def test_the_source_reads_pairs_back_as_they_were(write: Write, export: Export, tmp_path: Path, pairs: list[ImageText]) -> None:
+    out = export("webdataset", write(pairs), "samples_a_shard=3")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for number, path in enumerate(sorted((out / "files").iterdir())):
+        # Under names that say another split than the records do.
+        path.rename(moved / f"val-{number}.tar")
+    artefact = read_back(moved, tmp_path / "back")
+    found = {record.id: dataclasses.replace(record, image=b"") for record in artefact.records(ImageText)}
+    assert found == {record.id: dataclasses.replace(record, image=b"") for record in pairs}
+    assert "groups_unknown" not in artefact.plan.facts
+    named = read_back(moved, tmp_path / "named", "options.group=id", "options.licence=source")
+    assert {(record.group, record.licence) for record in named.records(ImageText)} == {(record.id, record.source) for record in pairs}
+
+
+def test_tar_files_say_that_groups_are_unknown(write: Write, export: Export, tmp_path: Path, pairs: list[ImageText]) -> None:
+    out = export("webdataset", write(pairs, groups_unknown="no patients are told"))
+    artefact = read_back(out / "files", tmp_path / "back")
+    assert artefact.plan.facts["groups_unknown"] == "no patients are told"
+    assert all("groups_unknown" not in record.extra for record in artefact.records(ImageText))
+
+
+def test_a_caption_that_was_written_anew_counts_and_fields_that_were_added_are_kept(
+    write: Write, export: Export, tmp_path: Path, pairs: list[ImageText]
+) -> None:
+    out = export("webdataset", write(pairs[:1]))
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    with tarfile.open(next((out / "files").iterdir())) as tar, tarfile.open(folder / "a.tar", "w") as changed:
+        for key, spoilt in (
+            ("0", {}),
+            ("1", {"id": "s/1", "mpp": "wide"}),
+            ("2", {"id": "s/2", "extra": 3}),
+            ("3", {"id": "s/3", "licence": ""}),
+        ):
+            for entry in tar:
+                content = tar.extractfile(entry).read()  # type: ignore[union-attr]
+                suffix = entry.name.partition(".")[2]
+                if suffix == "txt":
+                    content = b"Another caption."
+                if suffix == "json":
+                    content = json.dumps({**json.loads(content), "score": 0.5, **spoilt}).encode()
+                info = tarfile.TarInfo(f"{key}.{suffix}")
+                info.size = len(content)
+                changed.addfile(info, io.BytesIO(content))
+    artefact = read_back(folder, tmp_path / "back")
+    found = {record.id: record for record in artefact.records(ImageText)}
+    first, foreign = found[pairs[0].id], found["webdataset/a/3"]
+    assert first.captions == ("Another caption.", *pairs[0].captions[1:])
+    assert first.extra == {**pairs[0].extra, "score": 0.5}
+    # Without a licence it is no sample of ours, but one like any other.
+    assert (foreign.captions, foreign.group) == (("Another caption.",), "a/3")
+    assert artefact.manifest["counts"]["rejected"] == {"broken_record": 2}
+
+
 def test_labelled_images_come_back_with_class_number_boxes_and_mask(
     write: Write, export: Export, restore: Restore, labelled: list[LabelledImage]
 ) -> None:

@@ -153,6 +153,8 @@ def test_an_override_gives_the_mpp_and_says_so(archive: Path, build: Build, caps
         ("slide,mpp\nother,20x\n", "mpp is '20x'"),
         ("slide,mpp\nother,0\n", "mpp is '0'"),
         ("slide,mpp\nother,0.5\nother,0.25\n", "is there twice"),
+        ("slide,mpp\nother,0.5\nother.svs,0.25\n", r"the rows other.svs \(0.25\) and other \(0.5\) name one slide"),
+        ('slide,mpp\nother,0.5\n"small,0.25\nno-mpp,0.5\n', "line 3: the row that begins there has a quote"),
         ("slide,magnification\nother,20\n", "its columns are slide, magnification"),
         ("slide,mpp\n,0.5\n", "must not be empty"),
     ],
@@ -171,6 +173,11 @@ def test_slides_of_one_name_are_told_apart_and_companions_left_alone(tmp_path: P
     found = list_slides(tmp_path)
     assert [entry.name for entry in found.slides] == ["a__x.svs", "b__x.svs", "y"]
     assert not found.rejects
+
+
+def test_one_slide_can_be_named_alone(archive: Path, build: Build) -> None:
+    out = build(RECIPE, f"slides={archive / 'other.svs'}")
+    assert [(slide.id, slide.path) for slide in open_artefact(out / "slides").records(Slide)] == [("slides/other", "other.svs")]
 
 
 def test_the_list_changes_with_its_files(tmp_path: Path) -> None:
@@ -219,7 +226,7 @@ def test_a_recipe_that_makes_no_sense_is_refused(archive: Path, build: Build) ->
     for override, says in (("overlap=1", "overlap is 0 to below 1"), ("mpp=0", "mpp above 0"), ("split=all", "split is 'all'")):
         with pytest.raises(ConfigError, match=says):
             build(RECIPE, f"slides={archive}", override)
-    with pytest.raises(InputError, match="neither a folder nor a CSV"):
+    with pytest.raises(InputError, match="no folder, no CSV and no slide"):
         build(RECIPE, "slides=/does/not/exist")
 
 

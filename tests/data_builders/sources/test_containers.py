@@ -103,8 +103,8 @@ def test_a_line_that_is_no_json_is_told_and_its_neighbours_stay(file: Path) -> N
 
 
 def test_a_quote_that_is_never_closed_is_an_error(file: Path) -> None:
-    file.write_text('one,two\na,"b\nc,d\n')
-    with pytest.raises(InputError, match="damaged near byte"):
+    file.write_text('one,two\n"x\ny",z\na,"b\nc,d\n')
+    with pytest.raises(InputError, match="line 4: the row that begins there has a quote"):
         list(row_sections(file, "x"))
 
 

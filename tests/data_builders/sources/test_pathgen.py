@@ -124,6 +124,9 @@ def test_slides_without_a_resolution_are_given_one(tmp_path: Path, read_source) 
     assert built.artefact.plan.digest != without.artefact.plan.digest
     level0 = read_source("pathgen", folder, options[0], "options.mpp_overrides=mpp.csv")
     assert [record.mpp for record in level0.records] == [0.25, 0.5]
+    (folder / "mpp.csv").write_text(f"slide,mpp\na/{FORTY}.tiff,0.25\n{FORTY},0.5\n")
+    with pytest.raises(InputError, match=r"the rows a/.*\(0.25\) and TCGA.*\(0.5\) name one slide"):
+        read_source("pathgen", folder, *options, "options.mpp_overrides=mpp.csv")
     (folder / "mpp.csv").write_text("slide,mpp\na,huge\n")
     with pytest.raises(InputError, match="mpp is 'huge'"):
         read_source("pathgen", folder, *options, "options.mpp_overrides=mpp.csv")

@@ -198,6 +198,7 @@ def test_a_folder_of_slides_is_read_by_its_table(tmp_path: Path, put: MakeSlide,
         "2024/../b.tiff;P2;;;;test;",
         "././b.tiff;P2;;;;holdout;",
         "b.tiff;P2;normal;;;test;",
+        ";P4;tumour;;;test;",
     ]
     (root / "slides.csv").write_text("\n".join(rows), encoding="utf-8-sig")
     built = read_source("slides_csv", root)
@@ -206,7 +207,7 @@ def test_a_folder_of_slides_is_read_by_its_table(tmp_path: Path, put: MakeSlide,
     assert (first.path, first.case, first.group, first.split) == ("2024/a.svs", "P1", "P1", "train")
     assert (first.mpp, first.report, first.labels, first.extra) == (0.25, "Adenocarcinoma.", ("tumour",), {"Block": "3"})
     assert (second.mpp, second.report, second.width) == (pytest.approx(0.5), None, 512)
-    reasons = ["bad_mpp", "path_outside", "path_outside", "slide_missing", "slide_twice", "unknown_split", "unsupported_format"]
+    reasons = ["bad_mpp", "no_slide", "path_outside", "path_outside", "slide_missing", "slide_twice", "unknown_split", "unsupported_format"]
     rejected = pq.read_table(built.artefact.path / "rejects" / "rejects.parquet").to_pylist()
     assert sorted(row["reason"] for row in rejected) == reasons
     assert "groups_unknown" not in built.artefact.plan.facts
