@@ -20,7 +20,7 @@ from eosin.images import decode_image, encode_jpeg, encode_png, image_size, read
 
 Array = npt.NDArray[np.uint8]
 ORIENTATION = 0x0112
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def smooth(width: int, height: int, seed: int = 0) -> Array:

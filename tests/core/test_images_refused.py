@@ -20,7 +20,7 @@ from PIL import Image, ImageFile
 from eosin.errors import ConfigError, ImageError
 from eosin.images import ImageLimits, decode_image, image_size
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def smooth(width: int, height: int) -> Image.Image:

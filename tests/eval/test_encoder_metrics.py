@@ -31,7 +31,7 @@ def questions(seed: int, count: int = 60, classes: int = 4) -> tuple[np.ndarray,
     return gold, np.round(logits, 1) if classes == 2 else logits
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(2, 6))
 def test_weighted_f1_balanced_accuracy_and_auroc_are_scikit_learns(seed: int, classes: int) -> None:
     gold, logits = questions(seed, classes=classes)
@@ -65,7 +65,7 @@ def test_a_failed_question_is_wrong_in_auroc_too() -> None:
     assert macro_auroc(gold, logits, failed).score == pytest.approx(0.5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 6), st.booleans(), st.integers(0, 3)), min_size=2, max_size=25))
 def test_concordance_counts_pairs_as_harrell_does(cases: list[tuple[int, bool, int]]) -> None:
     right = pairs = 0.0

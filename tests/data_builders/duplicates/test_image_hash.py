@@ -26,7 +26,7 @@ def random_pictures(seed: int, count: int) -> NDArray[np.float32]:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_all_eight_orientations_of_a_picture_are_at_distance_zero(seed: int) -> None:
     pictures = random_pictures(seed, 1)
     signs = image_print(pictures).signs

@@ -38,7 +38,7 @@ def test_short_texts_have_no_sketch() -> None:
 
 
 @given(st.integers(1, 40), st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_components_are_those_of_a_plain_search(count: int, edges: list[tuple[int, int]]) -> None:
     edges = [(one % count, other % count) for one, other in edges]
     expected = list(range(count))

@@ -39,7 +39,7 @@ def read_back(path: Path, size: int) -> list[Any]:
     return found
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.lists(values),
     size=st.integers(1, 5),
@@ -61,14 +61,14 @@ def test_a_json_list_is_read_from_any_section(
         assert read_back(file, size) == expected
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.lists(st.dictionaries(st.text(), values, max_size=3), min_size=1), size=st.integers(1, 4))
 def test_json_lines_are_read_from_any_section(file: Path, content: list[Any], size: int) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + b"".join(json.dumps(item).encode() + b"\r\n\r\n" for item in content))
     assert read_back(file, size) == content
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(cells, cells, cells), min_size=1),
     size=st.integers(1, 4),

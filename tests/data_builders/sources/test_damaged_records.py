@@ -62,7 +62,7 @@ def test_the_undamaged_record_is_read(name: str, tmp_path: Path, jpeg) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_record_is_a_record_or_a_reject(name: str, tmp_path: Path, jpeg, data: st.DataObject) -> None:
     (tmp_path / IMAGE).write_bytes(jpeg(1))

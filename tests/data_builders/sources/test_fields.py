@@ -62,7 +62,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(records=RECORDS, indent=st.sampled_from([None, 1]), bom=st.booleans())
 def test_records_are_the_same_in_every_form(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]], indent: int | None, bom: bool
@@ -85,7 +85,7 @@ def test_records_are_the_same_in_every_form(
 NUMBERS = st.integers(0, 10**6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(x=NUMBERS, y=NUMBERS, form=st.sampled_from([str, int, float]), packed=st.booleans())
 def test_a_position_is_read_however_it_is_written(
     tmp_path_factory: pytest.TempPathFactory, x: int, y: int, form: type, packed: bool

@@ -14,7 +14,7 @@ from eosin.data_builders.sources.source import Refused
 from eosin.errors import InputError
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 120), st.integers(1, 70), st.integers(1, 50))
 def test_sections_cover_every_row_once_and_in_order(tmp_path: Path, rows: int, group: int, size: int) -> None:
     path = tmp_path / "a.parquet"

@@ -32,7 +32,7 @@ def read_all(path: Path, size: int) -> list[tuple[int, str, dict[str, bytes]]]:
     return [(number, sample.key, sample.members) for number, sample in reversed(found)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(names=NAMES, size=st.integers(1, 7), gnu=st.booleans(), packed=st.booleans(), sizes=st.data())
 def test_every_sample_is_read_once_in_order_whatever_the_sections(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], size: int, gnu: bool, packed: bool, sizes: st.DataObject
