@@ -7,7 +7,7 @@ batch, the memory that of a micro-batch, the time about a third more. Pixels wai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,19 +91,30 @@ class Stepper:
         loss = self._contrast(images, texts, batch.keys.to(self._device))
         loss.backward()  # type: ignore[no-untyped-call]
         captioning = torch.zeros((), device=self._device)
-        each = batch.keys.each
         for number, part in enumerate(parts):
-            encoded = self._encode(batch, part, step, number, tokens)
-            of_texts = slice(part.start * each, part.stop * each)
-            carried = [
-                (features * gradient).sum()
-                for features, gradient in ((encoded.images, images.grad[part]), (encoded.texts, texts.grad[of_texts]))  # type: ignore[index]
-                if features.requires_grad
-            ]
-            surrogate = torch.stack([*carried, encoded.captioning] if self._captions else carried).sum()
-            surrogate.backward()  # type: ignore[no-untyped-call]
-            captioning += encoded.captioning.detach()
+            of_texts = slice(part.start * batch.keys.each, part.stop * batch.keys.each)
+            gradients = images.grad[part], texts.grad[of_texts]  # type: ignore[index]
+            if self._captions:
+                captioning += self._carry_captioning(batch, part, step, number, tokens, gradients)
+                continue
+            # One tower after the other: never do the activations of both live beside the gradients of the weights.
+            for features, gradient in zip(self._towers(batch, part, step, number), gradients, strict=True):
+                if features.requires_grad:
+                    features.backward(gradient)  # type: ignore[no-untyped-call]
         return torch.stack([loss.detach() + captioning, captioning])
+
+    def _carry_captioning(
+        self, batch: Batch, part: slice, step: int, number: int, tokens_in_all: int, gradients: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        """The decoder needs both towers at once; the captioning loss of the part."""
+        encoded = self._encode(batch, part, step, number, tokens_in_all)
+        carried = [
+            (features * gradient).sum()
+            for features, gradient in zip((encoded.images, encoded.texts), gradients, strict=True)
+            if features.requires_grad
+        ]
+        torch.stack([*carried, encoded.captioning]).sum().backward()  # type: ignore[no-untyped-call]
+        return encoded.captioning.detach()
 
     def _independent(self, batch: Batch, parts: Sequence[slice], step: int) -> torch.Tensor:
         """Each micro-batch is a batch of its own, of all processes together."""
@@ -140,29 +151,47 @@ class Stepper:
 
     def _encode(self, batch: Batch, part: slice, step: int, number: int, tokens_in_all: int, *, captions: bool = True) -> Encoded:
         """Recolour and encode a part of the batch."""
-        config, each = self.config, batch.keys.each
-        images = torch.from_numpy(batch.images[part]).to(self._device, non_blocking=True)
-        pixels = normalise(recolour(batch.draws.part(part), images, config.augment), config.image)
-        texts = batch.tokens[part.start * each : part.stop * each].to(self._device, non_blocking=True)
-        # Patch dropout, where an architecture has it, draws from torch's global generator.
-        torch.manual_seed((config.seed * 1_000_003 + step + ((self._world.rank << 16) + number) * (1 << 40)) % (1 << 63))
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-            if self._captions:
-                return self._encode_captioning(batch, part, pixels, texts, tokens_in_all if captions else 0)
-            image_features = self.model.encode_image(pixels)
-            text_features = encode_texts(self.model, texts, batch.length)
-        none = torch.zeros((), device=self._device)
-        return Encoded(F.normalize(image_features.float(), dim=-1), F.normalize(text_features.float(), dim=-1), none)
+        if not self._captions:
+            images, texts = self._towers(batch, part, step, number)
+            return Encoded(images, texts, torch.zeros((), device=self._device))
+        self._seed(step, number)
+        with self._autocast():
+            return self._encode_captioning(batch, part, tokens_in_all if captions else 0)
 
-    def _encode_captioning(self, batch: Batch, part: slice, pixels: torch.Tensor, texts: torch.Tensor, tokens_in_all: int) -> Encoded:
+    def _towers(self, batch: Batch, part: slice, step: int, number: int) -> Iterator[torch.Tensor]:
+        """A part's images, then its texts, as unit features; a tower is at work when its features are asked for."""
+        self._seed(step, number)
+        with self._autocast():
+            images = self.model.encode_image(self._pixels(batch, part))
+        yield F.normalize(images.float(), dim=-1)
+        with self._autocast():
+            texts = encode_texts(self.model, self._texts(batch, part), batch.length)
+        yield F.normalize(texts.float(), dim=-1)
+
+    def _seed(self, step: int, number: int) -> None:
+        """Patch dropout, where an architecture has it, draws from torch's global generator."""
+        torch.manual_seed((self.config.seed * 1_000_003 + step + ((self._world.rank << 16) + number) * (1 << 40)) % (1 << 63))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def _pixels(self, batch: Batch, part: slice) -> torch.Tensor:
+        images = torch.from_numpy(batch.images[part]).to(self._device, non_blocking=True)
+        return normalise(recolour(batch.draws.part(part), images, self.config.augment), self.config.image)
+
+    def _texts(self, batch: Batch, part: slice) -> torch.Tensor:
+        each = batch.keys.each
+        return batch.tokens[part.start * each : part.stop * each].to(self._device, non_blocking=True)
+
+    def _encode_captioning(self, batch: Batch, part: slice, tokens_in_all: int) -> Encoded:
         """CoCa's towers, and where `tokens_in_all` is not 0 its decoder over the own captions."""
         model, own = self.model, self.config.objective.captions
-        image_features, image_tokens = model._encode_image(pixels)
-        text_features, text_tokens = model._encode_text(texts)
+        image_features, image_tokens = model._encode_image(self._pixels(batch, part))
+        text_features, text_tokens = model._encode_text(self._texts(batch, part))
         unit = F.normalize(image_features.float(), dim=-1), F.normalize(text_features.float(), dim=-1)
         if not tokens_in_all:
             return Encoded(*unit, torch.zeros((), device=self._device))
-        said = text_tokens.view(len(pixels), batch.keys.each, *text_tokens.shape[1:])[:, :own].flatten(0, 1)
+        said = text_tokens.view(len(image_tokens), batch.keys.each, *text_tokens.shape[1:])[:, :own].flatten(0, 1)
         logits = model.text_decoder(image_tokens.repeat_interleave(own, dim=0), said[:, :-1])
         labels = self._own_texts(batch, part).to(self._device)[:, 1:]
         loss = caption_loss(logits, labels[:, : logits.shape[1]], model.pad_id, tokens_in_all)
