@@ -130,6 +130,7 @@ class ObjectiveConfig:
             (`hypernyms`, needs an ontology).
         hard_captions: how many of `extra.hard_captions` an image brings as negatives (NegCLIP, Yuksekgonul et al. 2023).
         hardness: how much more near negatives weigh than far ones, the beta of Robinson et al. 2021; 0 for evenly. For infonce and coca.
+        bias: siglip's start: minus the logarithm of negatives a positive; 0: the architecture's, else -10, the paper's for batches of 32,768.
         contrastive_weight: of coca's first part.
         caption_weight: of coca's second part.
     """
@@ -139,6 +140,7 @@ class ObjectiveConfig:
     spare: tuple[Literal["group", "hypernyms"], ...] = ()
     hard_captions: int = 0
     hardness: float = 0.0
+    bias: float = 0.0
     contrastive_weight: float = 1.0
     caption_weight: float = 2.0
 
@@ -147,6 +149,8 @@ class ObjectiveConfig:
             raise ConfigError(f"objective: captions >= 1, hard_captions and hardness >= 0; got {self}")
         if self.hardness and self.name not in ("infonce", "coca"):
             raise ConfigError(f"objective.hardness is for infonce and coca; {self.name} has its own way with near negatives")
+        if self.bias > 0 or (self.bias and self.name != "siglip"):
+            raise ConfigError(f"objective.bias is below 0, and for siglip alone; got {self.bias} for {self.name}")
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], in
     if config.context:
         model_cfg["text_cfg"]["context_length"] = config.context
     if config.objective.name == "siglip":
-        model_cfg.setdefault("init_logit_bias", _SIGLIP_BIAS)
+        model_cfg["init_logit_bias"] = config.objective.bias or model_cfg.get("init_logit_bias", _SIGLIP_BIAS)
         model_cfg.setdefault("init_logit_scale", _SIGLIP_SCALE)
     _check_objective(config, model_cfg)
     check_constants(config, folders, init, _tag(config) if config.tag else {})

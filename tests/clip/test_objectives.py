@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from open_clip import ClipLoss, CoCaLoss
@@ -153,3 +154,48 @@ def test_several_captions_of_an_image_are_all_its_own(objective: Any) -> None:
     right = Features(images, images.repeat_interleave(2, dim=0), given, torch.tensor(20.0), None, World())
     wrong = Features(images, images.roll(1, 0).repeat_interleave(2, dim=0), given, torch.tensor(20.0), None, World())
     assert objective(right, PLAIN) < objective(wrong, PLAIN)
+
+
+@pytest.mark.parametrize("name", ["infonce", "siglip"])
+def test_gradients_are_those_of_open_clips_losses_scale_and_bias_included(name: str) -> None:
+    leaves = [value.requires_grad_() for value in (unit(7, 0), unit(7, 1), torch.tensor(12.0), torch.tensor(-4.0))]
+    images, texts, scale, bias = leaves
+    own = OBJECTIVES[name](ObjectiveConfig(name))(Features(images, texts, keys(7), scale, bias, World()), PLAIN)
+    theirs = SigLipLoss()(images, texts, scale, bias) if name == "siglip" else ClipLoss()(images, texts, scale)
+    used = leaves if name == "siglip" else leaves[:3]
+    for mine, wanted in zip(torch.autograd.grad(own, used), torch.autograd.grad(theirs, used), strict=True):
+        torch.testing.assert_close(mine, wanted)
+
+
+@pytest.mark.parametrize("hypernyms", [False, True])
+def test_keeps_gradient_is_the_slope_of_its_formula(hypernyms: bool) -> None:
+    """The formula in NumPy, its slope by central differences."""
+    node = np.array([0, 0, 1, 1, -1, 2])
+    related = np.eye(3, dtype=bool)
+    related[0, 1] = related[1, 0] = True
+    classes = [[0, 1], [2, 3], [4], [5]]
+    texts = unit(6, 1).double()
+
+    def one_way(scores: Any) -> Any:
+        terms = []
+        for members in classes:
+            apart = [i for i in range(6) if i not in members and not (hypernyms and max(*members, 0) < 4 and i < 4)]
+            least_hard = np.log(sum(1 / np.exp(-scores[i, members]).sum() for i in members))
+            terms.append(np.log1p(np.exp(np.log(np.exp(scores[members][:, apart]).sum()) - least_hard)))
+        return np.mean(terms)
+
+    def formula(images: Any) -> float:
+        scores = 25 * images @ texts.numpy().T
+        return float((one_way(scores) + one_way(scores.T)) / 2)
+
+    images = unit(6, 0).double().requires_grad_()
+    given = keys(6, node=torch.from_numpy(node), related=torch.from_numpy(related))
+    rules = Rules("same_disease", ("hypernyms",) if hypernyms else ())
+    loss = Keep()(Features(images, texts, given, torch.tensor(25.0).double(), None, World()), rules)
+    (gradient,) = torch.autograd.grad(loss, images)
+    at = images.detach().numpy()
+    assert loss.item() == pytest.approx(formula(at), rel=1e-9)
+    for place in np.ndindex(6, 16):
+        step = np.zeros_like(at)
+        step[place] = 1e-6
+        assert gradient[place].item() == pytest.approx((formula(at + step) - formula(at - step)) / 2e-6, rel=1e-4, abs=1e-6)
