@@ -130,7 +130,7 @@ class ObjectiveConfig:
             (`hypernyms`, needs an ontology).
         hard_captions: how many of `extra.hard_captions` an image brings as negatives (NegCLIP, Yuksekgonul et al. 2023).
         hardness: how much more near negatives weigh than far ones, the beta of Robinson et al. 2021; 0 for evenly. For infonce and coca.
-        bias: siglip's start: minus the logarithm of negatives a positive; 0: the architecture's, else -10, the paper's for batches of 32,768.
+        bias: siglip's first one, minus the logarithm of negatives a positive; 0: the architecture's, else Zhai et al.'s -10.
         contrastive_weight: of coca's first part.
         caption_weight: of coca's second part.
     """
