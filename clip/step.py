@@ -8,6 +8,7 @@ batch, the memory that of a micro-batch, the time about a third more. Pixels wai
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -55,10 +56,10 @@ class Stepper:
         parts = [slice(start, min(start + micro, records)) for start in range(0, records, micro)]
         if len(parts) == 1:
             losses = self._whole(batch, step)
-        elif self.config.micro_batches == "cached":
-            losses = self._cached(batch, parts, step)
         else:
-            losses = self._independent(batch, parts, step)
+            summed = self._cached if self.config.micro_batches == "cached" else self._independent
+            with self._gradients_first():
+                losses = summed(batch, parts, step)
         gradients = [parameter.grad for parameter in self._learning()]
         self._world.sum_(gradient for gradient in gradients if gradient is not None)
         self._world.sum_([losses])
@@ -73,6 +74,26 @@ class Stepper:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
         return learning
+
+    @contextmanager
+    def _gradients_first(self) -> Iterator[None]:
+        """Make room for the weights' gradients before the first part; a weight that no part touches ends without one.
+
+        Made by the first part's backward pass they would lie between its activations, and the heap, cut up so, grows by a fifth.
+        """
+        touched: set[torch.Tensor] = set()
+        made = [parameter for parameter in self.model.parameters() if parameter.requires_grad and parameter.grad is None]
+        for parameter in made:
+            parameter.grad = torch.zeros_like(parameter)
+        hooks = [parameter.register_post_accumulate_grad_hook(touched.add) for parameter in made]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for parameter in made:
+            if parameter not in touched:
+                parameter.grad = None
 
     def _whole(self, batch: Batch, step: int) -> torch.Tensor:
         keys = batch.keys.to(self._device)

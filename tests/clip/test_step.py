@@ -95,6 +95,27 @@ def test_gradient_caching_gives_the_gradient_of_the_whole_batch(name: str, micro
         torch.testing.assert_close(cached[parameter] / scale, value / scale, atol=1e-5, rtol=0, msg=parameter)
 
 
+@pytest.mark.parametrize("micro", [0, 4])
+@pytest.mark.parametrize("micro_batches", ["cached", "independent"])
+def test_a_weight_that_no_part_touches_gets_no_gradient(micro: int, micro_batches: str, make: Make) -> None:
+    """AdamW would let it decay: a decoder that is not trained would fade."""
+    stepper, batches = make(micro_batch=micro, micro_batches=micro_batches)
+    stepper.model.unused = torch.nn.Parameter(torch.ones(3))
+    found, _ = gradient(stepper, batches)
+    assert found.keys() == {name for name, _ in stepper.model.named_parameters()} - {"unused"}
+
+
+def test_only_one_tower_is_carried_back_at_a_time(make: Make) -> None:
+    """What a part's image tower keeps for its backward pass is gone before its text tower keeps anything."""
+    stepper, batches = make(micro_batch=4)
+    done: list[str] = []
+    for name, block in (("image", stepper.model.visual.transformer), ("text", stepper.model.transformer)):
+        block.register_forward_hook(lambda _, __, out, name=name: done.append(f"{name} forth") if out.requires_grad else None)
+        block.register_full_backward_hook(lambda *_, name=name: done.append(f"{name} back"))
+    stepper.backward(batches.batch(0), 0)
+    assert done == ["image forth", "image back", "text forth", "text back"] * 3
+
+
 def test_a_tower_draws_alike_in_both_passes_of_caching(make: Make) -> None:
     stepper, batches = make(micro_batch=4)
     seen: list[torch.Tensor] = []
