@@ -21,6 +21,7 @@ from eosin.clip.distributed import World
 from eosin.clip.objective import OBJECTIVES, Features, caption_loss
 from eosin.clip.relations import Keys, Rules
 from eosin.clip.towers import encode_texts
+from eosin.errors import ConfigError
 from eosin.models.open_clip import OpenClipModel
 
 
@@ -48,6 +49,12 @@ class Stepper:
         self._objective = OBJECTIVES[config.objective.name](config.objective)
         self._rules = Rules(config.positives, config.objective.spare)
         self._captions = config.objective.name == "coca"
+        self._convolves = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+        if self._convolves and config.micro_batch and config.micro_batches == "cached":
+            raise ConfigError(
+                "micro_batch: batch normalisation takes the statistics of a micro-batch, so that cached micro-batches are not the "
+                "gradient of the whole batch; take micro_batches=independent, a smaller batch_size, or a tower without it"
+            )
 
     def backward(self, batch: Batch, step: int) -> dict[str, float]:
         """Add the batch's gradient to the weights' `grad`, summed over all processes; the mean loss and its parts."""
@@ -198,7 +205,9 @@ class Stepper:
 
     def _pixels(self, batch: Batch, part: slice) -> torch.Tensor:
         images = torch.from_numpy(batch.images[part]).to(self._device, non_blocking=True)
-        return normalise(recolour(batch.draws.part(part), images, self.config.augment), self.config.image)
+        pixels = normalise(recolour(batch.draws.part(part), images, self.config.augment), self.config.image)
+        # Convolutions take a third less time when an image's channels lie side by side.
+        return pixels.contiguous(memory_format=torch.channels_last) if self._convolves else pixels
 
     def _texts(self, batch: Batch, part: slice) -> torch.Tensor:
         each = batch.keys.each

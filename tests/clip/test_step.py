@@ -19,6 +19,7 @@ from eosin.clip.step import Stepper
 from eosin.clip.token_table import build_token_table
 from eosin.clip.tokens import settle_tokenizer
 from eosin.clip.towers import compile_blocks, pack_attention, pools_at_highest_id
+from eosin.errors import ConfigError
 
 ARCHITECTURE: dict[str, Any] = {
     "embed_dim": 32,
@@ -38,6 +39,8 @@ COCA: dict[str, Any] = {
     "custom_text": True,
 }  # fmt: skip
 
+RESNET: dict[str, Any] = {**ARCHITECTURE, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64}}
+
 Make = Callable[..., tuple[Stepper, Batches]]
 
 
@@ -45,12 +48,12 @@ Make = Callable[..., tuple[Stepper, Batches]]
 def make(pairs_artefact: Artefact, tmp_path: Path) -> Make:
     """A stepper and the batches it takes, of 12 coloured squares each."""
 
-    def build(**settings: Any) -> tuple[Stepper, Batches]:
+    def build(architecture: dict[str, Any] = ARCHITECTURE, **settings: Any) -> tuple[Stepper, Batches]:
         config = ClipTrainConfig(data="x", batch_size=12, **settings)
         folder = tmp_path / "model"
         folder.mkdir(exist_ok=True)
         pairs = load_pairs(pairs_artefact, Reading(40, "squash", 1 << 20), tmp_path, Wanted())
-        given = COCA if config.objective.name == "coca" else ARCHITECTURE
+        given = COCA if config.objective.name == "coca" else architecture
         if config.objective.name == "siglip":
             given = {**given, "init_logit_bias": -10.0}
         model_cfg = settle_tokenizer(config.tokenizer, pairs.texts, given, folder, None)
@@ -93,6 +96,27 @@ def test_gradient_caching_gives_the_gradient_of_the_whole_batch(name: str, micro
     for parameter, value in whole.items():
         scale = max(1.0, float(value.abs().max()))
         torch.testing.assert_close(cached[parameter] / scale, value / scale, atol=1e-5, rtol=0, msg=parameter)
+
+
+def test_convolutions_see_channels_last_and_the_same_picture(make: Make) -> None:
+    stepper, batches = make(RESNET)
+    batch = batches.batch(0)
+    seen: list[torch.Tensor] = []
+    stepper.model.visual.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    stepper.backward(batch, 0)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    caught = seen[0].contiguous()
+    seen.clear()
+    stepper._convolves = False
+    stepper.backward(batch, 0)
+    torch.testing.assert_close(seen[0], caught)
+
+
+def test_batch_normalisation_is_never_cached_in_silence(make: Make) -> None:
+    with pytest.raises(ConfigError, match="micro_batches=independent"):
+        make(RESNET, micro_batch=4)
+    stepper, batches = make(RESNET, micro_batch=4, micro_batches="independent")
+    assert stepper.backward(batches.batch(0), 0)["loss"] > 0
 
 
 @pytest.mark.parametrize("micro", [0, 4])
