@@ -69,6 +69,7 @@ RECIPES = {
     "clip/keep": Recipe(ClipTrainConfig),
     "clip/biomedclip": Recipe(ClipTrainConfig),
     "clip/pathoclip": Recipe(ClipTrainConfig),
+    "clip/lc25000": Recipe(ClipTrainConfig),
     "demo/clip-export": Recipe(ClipExportConfig),
     "demo/embed": Recipe(ClipEmbedConfig),
     "demo/index": Recipe(IndexConfig),
@@ -110,7 +111,7 @@ RECIPES = {
     "data/write-instructions": Recipe(InstructionsConfig),
     "data/write-reports": Recipe(InstructionsConfig),
 }
-ARCHITECTURES = {"clip-vit-192x6-96": "clip", "clip-conch-b16-448": "clip", "llama-256x4": "llama"}
+ARCHITECTURES = {"clip-vit-192x6-96": "clip", "clip-conch-b16-448": "clip", "clip-resnet-16-128": "clip", "llama-256x4": "llama"}
 # vLLM's constraints are read in tests/serve/test_vllm_env.py, the chat template in tests/llm/test_encoding.py.
 READ_ELSEWHERE = {"vllm/constraints.txt", "vllm/constraints-cuda.txt", "templates/eosin.jinja"}
 
@@ -183,8 +184,10 @@ def test_a_clip_architecture_is_found_by_its_name(name: str) -> None:
     found = find_architecture(name)
     assert found["embed_dim"] > 0
     vision = found["vision_cfg"]
-    assert vision["width"] % vision["head_width"] == 0
-    assert vision["image_size"] % vision["patch_size"] == 0
+    # A residual network of open_clip ends 32 times as wide as it begins, and 32 times as coarse.
+    width, patch = (32 * vision["width"], 32) if isinstance(vision["layers"], list) else (vision["width"], vision["patch_size"])
+    assert width % vision["head_width"] == 0
+    assert vision["image_size"] % patch == 0
 
 
 @pytest.mark.parametrize("name", [name for name, kind in ARCHITECTURES.items() if kind == "llama"])
