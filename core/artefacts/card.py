@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eosin.artefacts.plan import Plan
-
-_DATA_KINDS = ("image_text", "conversations", "labelled_images", "slides", "tiles", "embeddings", "predictions", "exported")
+from eosin.records import SCHEMAS
 
 
 def card(plan: Plan, summary: Mapping[str, Any]) -> str:
@@ -19,11 +18,11 @@ def card(plan: Plan, summary: Mapping[str, Any]) -> str:
         summary: counts, splits, licences, results, software and groups in several splits, as in the manifest.
     """
     facts = plan.facts
-    lines = _front_matter(summary) if plan.kind in _DATA_KINDS else []
+    lines = _front_matter(summary) if plan.kind in SCHEMAS else []
     lines += [f"# {facts.get('title', plan.kind.replace('_', ' '))}", ""]
     lines += [str(facts["description"]), ""] if "description" in facts else []
     lines += [f"Kind `{plan.kind}`, made by `eosin {plan.command}`. Plan `{plan.digest[:16]}`.", ""]
-    if plan.kind in _DATA_KINDS:
+    if plan.kind in SCHEMAS:
         lines += _data_lines(facts, summary)
     if summary["results"]:
         lines += ["## Results", "", "```json", json.dumps(summary["results"], indent=1, sort_keys=True, ensure_ascii=False), "```", ""]

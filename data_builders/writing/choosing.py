@@ -71,6 +71,8 @@ def clusters_of(vectors: Floats, count: int, seed: int) -> tuple[NDArray[np.intp
         vectors.shape[1],
         min(count, len(vectors)),
         niter=20,
+        # One start in some leaves two tissues in one cluster; the best of several hardly does.
+        nredo=5,
         seed=seed,
         spherical=True,
         min_points_per_centroid=1,

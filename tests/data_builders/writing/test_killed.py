@@ -124,7 +124,7 @@ def test_a_finished_set_made_anew_from_the_journal_costs_nothing(start: Start, s
 
 
 def test_ctrl_c_ends_the_run_with_130_and_keeps_what_was_answered(start: Start, server: Any, tmp_path: Path) -> None:
-    server.pause = 0.05
+    server.pause = 0.5
     process = start(tmp_path / "stopped")
     while len(server.bodies) < 8:
         time.sleep(0.005)

@@ -217,7 +217,7 @@ def test_a_real_clip_finds_what_prompts_and_report_name(build: Build, tmp_path: 
 
     data = kit.write_artefact(tmp_path / "squares", "image_text", [square(number) for number in range(36)]).path
     (tmp_path / "tiny.json").write_text(json.dumps(TINY_CLIP))
-    (tmp_path / "clip.yaml").write_text(f"architecture: {tmp_path / 'tiny.json'}\nepochs: 12\nbatch_size: 12\noptimiser: {{lr: 2e-3}}\n")
+    (tmp_path / "clip.yaml").write_text(f"architecture: {tmp_path / 'tiny.json'}\nepochs: 30\nbatch_size: 12\noptimiser: {{lr: 2e-3}}\n")
     (tmp_path / "embed.yaml").write_text("{}\n")
     more = ["--workers", "1", "--device", "cpu"]
     clip(["train", str(tmp_path / "clip.yaml"), f"data={data}", "positives=same_caption", *more, "--out", str(tmp_path / "clip")])
