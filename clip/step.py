@@ -67,6 +67,7 @@ class Stepper:
             summed = self._cached if self.config.micro_batches == "cached" else self._independent
             with self._gradients_first():
                 losses = summed(batch, parts, step)
+        self._share_touched()
         gradients = [parameter.grad for parameter in self._learning()]
         self._world.sum_(gradient for gradient in gradients if gradient is not None)
         self._world.sum_([losses])
@@ -74,13 +75,21 @@ class Stepper:
         return {"loss": total, **({"loss_caption": captioning} if self._captions else {})}
 
     def _learning(self) -> list[torch.nn.Parameter]:
-        """What learns; a weight that this batch did not touch has a gradient of 0, so that all processes sum alike."""
-        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        if self._world.size > 1:
-            for parameter in learning:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-        return learning
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def _share_touched(self) -> None:
+        """Give a gradient of 0 to weights that only other processes' parts touched, so that all sum alike.
+
+        What none touched keeps none, as in one process: AdamW would let a weight with a gradient of 0 decay.
+        """
+        if self._world.size == 1:
+            return
+        learning = self._learning()
+        touched = torch.tensor([float(parameter.grad is not None) for parameter in learning], device=self._device)
+        self._world.sum_([touched])
+        for parameter, count in zip(learning, touched.tolist(), strict=True):
+            if count and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
     @contextmanager
     def _gradients_first(self) -> Iterator[None]:
@@ -89,7 +98,7 @@ class Stepper:
         Made by the first part's backward pass they would lie between its activations, and the heap, cut up so, grows by a fifth.
         """
         touched: set[torch.Tensor] = set()
-        made = [parameter for parameter in self.model.parameters() if parameter.requires_grad and parameter.grad is None]
+        made = [parameter for parameter in self._learning() if parameter.grad is None]
         for parameter in made:
             parameter.grad = torch.zeros_like(parameter)
         hooks = [parameter.register_post_accumulate_grad_hook(touched.add) for parameter in made]

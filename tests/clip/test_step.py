@@ -1,7 +1,7 @@
 """The gradient of a step: alike however the batch is cut."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,25 @@ def test_a_weight_that_no_part_touches_gets_no_gradient(micro: int, micro_batche
     stepper.model.unused = torch.nn.Parameter(torch.ones(3))
     found, _ = gradient(stepper, batches)
     assert found.keys() == {name for name, _ in stepper.model.named_parameters()} - {"unused"}
+
+
+class OneOfTwo(World):
+    """A process whose twin touched the first weight that learns, and no other."""
+
+    def sum_(self, tensors: Iterable[torch.Tensor]) -> None:
+        for flags in tensors:
+            flags[0] += 1
+
+
+def test_what_no_process_touches_gets_no_gradient_and_what_another_touches_gets_one(make: Make) -> None:
+    stepper, _ = make()
+    learning = stepper._learning()
+    stepper._world = OneOfTwo(0, 2)
+    learning[1].grad = torch.ones_like(learning[1])
+    stepper._share_touched()
+    assert torch.equal(learning[0].grad, torch.zeros_like(learning[0])), "the twin's gradient is added to it"
+    assert torch.equal(learning[1].grad, torch.ones_like(learning[1]))
+    assert all(parameter.grad is None for parameter in learning[2:]), "AdamW would let them decay"
 
 
 def test_only_one_tower_is_carried_back_at_a_time(make: Make) -> None:
