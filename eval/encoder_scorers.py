@@ -40,9 +40,9 @@ def score_labels(rows: Rows) -> Scored:
     else:
         answers = np.array([-1 if bad or one is None else place[one] for one, bad in zip(said, scored.invalid, strict=True)])
         statistics = {**scored.statistics, "weighted_f1": weighted_f1(gold, answers, len(names))}
-        logits = _logits(rows, names)
-        if logits is not None:
-            statistics["auroc"] = macro_auroc(gold, logits, rows.failed)
+        scores = _scores(rows, names)
+        if scores is not None:
+            statistics["auroc"] = macro_auroc(gold, scores, rows.failed, logits=rows.rules.scores == "logits")
     main = rows.rules.metric or scored.main
     if main not in statistics:
         raise InputError(
@@ -56,7 +56,7 @@ def _names(rows: Rows) -> list[str]:
     return list(dict.fromkeys([name for options in dict.fromkeys(rows.options) for name in options] + sorted(set(rows.answer))))
 
 
-def _logits(rows: Rows, names: list[str]) -> NDArray[np.float64] | None:
+def _scores(rows: Rows, names: list[str]) -> NDArray[np.float64] | None:
     """The scores, float64 [questions, classes]; None where a question lacks them, or the questions have different options."""
     if len(names) < 2 or len(set(rows.options)) != 1 or len(rows.options[0]) != len(names):
         return None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.compute as pc
@@ -62,12 +62,14 @@ class Rules:
         metric: the score it quotes; empty for the task's own.
         aggregate: how its draws become one number; empty where there is one draw.
         title: for readers.
+        scores: `logits`, of which a softmax makes probabilities, or `plain`: shares, distances and the like, ranked as they stand.
     """
 
     id: str = ""
     metric: str = ""
     aggregate: str = ""
     title: str = ""
+    scores: Literal["logits", "plain"] = "logits"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Area under the ROC curve, one class against the rest, the mean over classes (scikit-learn's `multi_class="ovr", average="macro"`).
 
-Images are ranked by a class's odds, log p - log(1 - p) of the softmax, worked out from the logits: the order is that of the probability
-itself, but with a scale of 100 many probabilities are 1.0 in float64, and would tie.
+Shares, probabilities and distances rank images as they stand. Logits are ranked by a class's odds, log p - log(1 - p) of the softmax: the
+order is that of the probability itself, but with a scale of 100 many probabilities are 1.0 in float64, and would tie.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ def log_odds(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def macro_auroc(gold: NDArray[np.int64], logits: NDArray[np.float64], failed: NDArray[np.bool_]) -> Weighted:
+def macro_auroc(gold: NDArray[np.int64], scores: NDArray[np.float64], failed: NDArray[np.bool_], *, logits: bool = True) -> Weighted:
     """The mean over the classes that a resample holds; nan where it holds one class alone.
 
     Args:
         gold: class numbers [questions].
-        logits: [questions, classes].
+        scores: [questions, classes].
         failed: where the model gave no answer: such an image ranks last for its own class, first for every other.
+        logits: whether the scores are logits, which only tell something after a softmax over the classes.
     """
-    odds = log_odds(np.where(failed[:, None], 0.0, logits))
-    odds[failed] = np.inf
-    odds[np.flatnonzero(failed), gold[failed]] = -np.inf
-    orders = [_Ranking(gold == number, odds[:, number]) for number in np.unique(gold)]
+    known = np.where(failed[:, None], 0.0, scores)
+    ranked = log_odds(known) if logits else known
+    ranked[failed] = np.inf
+    ranked[np.flatnonzero(failed), gold[failed]] = -np.inf
+    orders = [_Ranking(gold == number, ranked[:, number]) for number in np.unique(gold)]
 
     def value(weights: Columns) -> Columns:
         areas = np.stack([ranking.area(weights) for ranking in orders])

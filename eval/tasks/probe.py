@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact, Plan, Task
 from eosin.commands import Inputs
@@ -49,7 +50,9 @@ def probe_step(config: ProbeConfig, inputs: Inputs) -> tuple[Step, int]:
         "title": f"Predictions: {config.method} probe",
         "classes": list(classes),
         "questions": selection.facts(),
-        **protocol_facts(f"{config.method} {shots}", config, "mean" if config.shots else ""),
+        **protocol_facts(
+            f"{config.method} {shots}", config, "mean" if config.shots else "", scores="logits" if config.method == "logistic" else "plain"
+        ),
     }
     tasks = tuple(selection.tasks("data", config.split, config.shard_size))
     plan = Plan("predictions", "eval run", settings_of(config), inputs.refs, tasks, facts)
@@ -118,12 +121,14 @@ class Probing:
         rows = self._asked.facts[task.start : task.stop]
         vectors = self._asked.vectors[task.start : task.stop]
         scores = np.stack([fitted.probe(vectors) for fitted in self._fitted])
+        shown = self._fitted[0].shown(scores[0])
         for number, row in enumerate(rows):
-            yield self._prediction(row, scores[:, number])
+            yield self._prediction(row, scores[:, number].argmax(axis=1), shown[number])
 
-    def _prediction(self, row: dict[str, Any], scores: np.ndarray[Any, np.dtype[np.float64]]) -> Prediction:
-        draws = scores.argmax(axis=1)
-        shown = scores[0] if len(scores) == 1 else np.bincount(draws, minlength=len(self.classes)) / len(draws)
+    def _prediction(self, row: dict[str, Any], draws: NDArray[np.int64], scores: NDArray[np.float64]) -> Prediction:
+        """Of one probe its scores, of several each class's share of their answers."""
+        shares = np.bincount(draws, minlength=len(self.classes)) / len(draws)
+        shown = scores if len(draws) == 1 else shares
         return Prediction(
             **{name: row[name] for name in ("id", "source", "licence", "group", "split", "slide", "mpp")},
             extra={"draws": [int(place) for place in draws]} if self.config.shots else {},
@@ -133,10 +138,10 @@ class Probing:
             task="probe",
             answer=row["label"],
             options=self.classes,
-            reply=self.classes[int(np.argmax(shown))],
+            reply=self.classes[int(np.argmax(shares))],
             finish_reason="argmax",
             prompt_hash="",
             model=encoder_of(self.data),
-            scores=tuple(round(float(value), 6) for value in shown),
+            scores=tuple(round(float(value), 9) for value in shown),
             topic=row["label"],
         )

@@ -12,8 +12,8 @@ from eosin.config import settings_of
 _WITHOUT_EFFECT = frozenset({"name", "shard_size", "batch_size", "device", "pictures", "heat_maps", "heat_map_side"})
 
 
-def protocol_facts(name: str, config: object, aggregate: str = "", metric: str = "") -> dict[str, Any]:
-    """`protocol` for a plan's facts: a name, and eight digits over the settings that decide answers."""
+def protocol_facts(name: str, config: object, aggregate: str = "", metric: str = "", scores: str = "logits") -> dict[str, Any]:
+    """`protocol` for a plan's facts: a name, and eight digits over the settings that decide answers; the rest as in `Rules`."""
     settings = {key: value for key, value in settings_of(config).items() if key not in _WITHOUT_EFFECT}
     digest = hashlib.sha256(canonical_json(settings)).hexdigest()[:8]
-    return {"protocol": {"id": f"{name} {digest}", "metric": metric, "aggregate": aggregate, "title": name}}
+    return {"protocol": {"id": f"{name} {digest}", "metric": metric, "aggregate": aggregate, "title": name, "scores": scores}}

@@ -166,7 +166,7 @@ class SlideProbing:
             finish_reason="argmax",
             prompt_hash="",
             model=encoder_of(self.data),
-            scores=tuple(round(float(value), 6) for value in scores),
+            scores=tuple(round(float(value), 9) for value in scores),
             topic=str(slide.label) if self.classes else None,
         )
 

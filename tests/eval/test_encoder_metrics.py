@@ -44,6 +44,15 @@ def test_weighted_f1_balanced_accuracy_and_auroc_are_scikit_learns(seed: int, cl
     assert macro_auroc(gold, logits, none).score == pytest.approx(wanted, abs=1e-9)
 
 
+def test_auroc_of_shares_ranks_the_shares_themselves() -> None:
+    gold, logits = questions(7)
+    shares = np.round(softmax(logits, axis=1), 1)
+    shares /= shares.sum(axis=1, keepdims=True)
+    found = macro_auroc(gold, shares, np.zeros(len(gold), dtype=bool), logits=False).score
+    assert found == pytest.approx(roc_auc_score(gold, shares, multi_class="ovr"), abs=1e-12)
+    assert found != pytest.approx(macro_auroc(gold, shares, np.zeros(len(gold), dtype=bool)).score, abs=1e-4)
+
+
 def test_a_resample_weighs_auroc_as_scikit_learn_does() -> None:
     gold, logits = questions(3, classes=2)
     weights = np.random.default_rng(0).integers(0, 4, (5, len(gold))).astype(float)

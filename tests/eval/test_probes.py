@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from eosin.artefacts import Artefact, open_artefact
@@ -55,28 +56,72 @@ def rows_of(out: Path) -> list[Prediction]:
     return list(open_artefact(out, "predictions").records(Prediction))
 
 
+def reference(cost: float, train: Part) -> LogisticRegression:
+    """By another solver, driven to the end."""
+    model = LogisticRegression(C=cost, max_iter=5000, solver="newton-cg", tol=1e-12)
+    return model.fit(train.vectors.astype(np.float64), train.labels)
+
+
 def test_the_logistic_probe_is_scikit_learns_and_its_cost_is_the_best_on_validation() -> None:
     train, val, test = part(1, 90), part(2, 45), part(3, 60)
     costs = (0.01, 1.0, 100.0)
     fitted = logistic(train, val, costs, 3)
     accuracies = []
     for cost in costs:
-        model = LogisticRegression(C=cost, max_iter=5000).fit(train.vectors.astype(np.float64), train.labels)
+        model = reference(cost, train)
         accuracies.append(np.mean([(model.predict(val.vectors)[val.labels == k] == k).mean() for k in range(3)]))
     best = costs[int(np.argmax(accuracies))]
     assert fitted.notes["cost"] == best
-    model = LogisticRegression(C=best, max_iter=5000).fit(train.vectors.astype(np.float64), train.labels)
+    model = reference(best, train)
     scores = fitted.probe(test.vectors)
-    np.testing.assert_allclose(scores, model.predict_log_proba(test.vectors.astype(np.float64)), atol=1e-9)
+    np.testing.assert_allclose(scores, model.predict_log_proba(test.vectors.astype(np.float64)), atol=1e-4)
     assert (scores.argmax(axis=1) == model.predict(test.vectors)).all()
+    assert fitted.notes["not_converged"] == []
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_logistic_probe_that_stopped_early_says_so(monkeypatch: pytest.MonkeyPatch, classes: int) -> None:
+    made = part(1, 90)
+    train = Part(made.vectors, made.labels % classes)
+    assert logistic(train, None, (10.0,), classes).notes["not_converged"] == []
+    monkeypatch.setattr("eosin.eval.probes._STEPS", 4)
+    assert logistic(train, None, (10.0,), classes).notes["not_converged"] == [10.0]
+
+
+def test_rounding_of_the_vectors_does_not_move_a_logistic_probe() -> None:
+    train, test = part(1, 90), part(3, 60)
+    moved = Part(train.vectors + np.random.default_rng(9).normal(0, 1e-9, train.vectors.shape), train.labels)
+    one, other = (logistic(found, None, (10.0,), 3).probe(test.vectors) for found in (train, moved))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["eval/knn", "eval/linear-probe"])
+def test_scores_of_a_probe_are_scikit_learns(tmp_path: Path, write_records: Any, recipe: str) -> None:
+    embeddings(write_records, tmp_path / "e", spread=2.0)
+    words = ("neighbours=7",) if recipe == "eval/knn" else ("costs=[1.0]",)
+    assert run(recipe, tmp_path / "e", tmp_path / "out", *words) == 0
+    assert eosin(["eval", "score", "demo/report", f"predictions=[{tmp_path / 'out'}]", "--out", str(tmp_path / "scores")]) == 0
+    found = json.loads((tmp_path / "scores" / "scores.json").read_text())["rows"][0]["metrics"]
+    train, test = part(1, 90, 2.0), part(3, 60, 2.0)
+    near = KNeighborsClassifier(7, metric="cosine", algorithm="brute").fit(train.vectors, train.labels)
+    shares = (near if recipe == "eval/knn" else reference(1.0, train)).predict_proba(test.vectors)
+    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(test.labels, shares, multi_class="ovr"), abs=1e-6)
+    assert 0.5 < found["auroc"]["value"] < 0.95
+    said = np.array([LABELS.index(row.reply) for row in rows_of(tmp_path / "out")])
+    assert found["accuracy"]["value"] == pytest.approx((said == test.labels).mean(), abs=1e-6)
+    np.testing.assert_allclose(found["weighted_f1"]["value"], f1_score(test.labels, said, average="weighted"), atol=1e-6)
+    clear = np.sort(shares, axis=1)[:, -1] > np.sort(shares, axis=1)[:, -2] + 1e-6
+    assert (said == shares.argmax(axis=1))[clear].all()
 
 
 def test_the_nearest_neighbours_are_scikit_learns_but_for_ties() -> None:
     train, test = part(1, 90), part(3, 60)
     reference = KNeighborsClassifier(7, metric="cosine", algorithm="brute").fit(train.vectors, train.labels)
     shares = reference.predict_proba(test.vectors)
-    found = nearest(train, 7, 3).probe(test.vectors)
+    fitted = nearest(train, 7, 3)
+    found = fitted.probe(test.vectors)
     np.testing.assert_allclose(found, shares, atol=0.25 / 7 + 1e-9)
+    np.testing.assert_allclose(fitted.shown(found), shares, atol=1e-12)
     clear = np.sort(shares, axis=1)[:, -1] > np.sort(shares, axis=1)[:, -2]
     assert clear.sum() > 40
     assert (found.argmax(axis=1) == shares.argmax(axis=1))[clear].all()
