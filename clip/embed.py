@@ -151,7 +151,7 @@ def find_images(config: ClipEmbedConfig, inputs: Inputs, threads: int) -> Images
     if "data" in inputs.artefacts:
         return ArtefactImages(str(inputs.artefacts["data"].path), splits)
     if config.splits:
-        raise ConfigError("splits: a plain folder of images has none; leave splits out, or build an artefact of the folder first")
+        raise ConfigError("splits: a plain folder of images has none; add splits=[], or build an artefact of the folder first")
     return FolderImages(str(inputs.folders["images"]), config.source, config.licence)
 
 

@@ -103,7 +103,9 @@ class ArtefactImages:
         held = open_artefact(self.path).manifest["splits"]
         for split in self.splits:
             if split not in held:
-                raise ConfigError(f"splits: {self.path} has no records of split {split!r}; it holds: {', '.join(held) or 'none'}")
+                raise ConfigError(
+                    f"splits: {self.path} has no records of split {split!r}; it holds: {', '.join(held) or 'none'}; splits=[] takes all"
+                )
         return {split: int(held[split]) for split in SPLITS if split in held and (not self.splits or split in self.splits)}
 
     def title(self) -> str:

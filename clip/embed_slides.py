@@ -14,6 +14,7 @@ from eosin.clip.embed_images import Found
 from eosin.errors import ConfigError, ImageError, InputError
 from eosin.records import Reject, Slide, Tile
 from eosin.slides.reader import SlideReader
+from eosin.slides.sampling import sampling_of
 from eosin.slides.stream import TilePicture, iter_tiles
 from eosin.slides.tile_table import kept_tiles, shards_of
 
@@ -48,7 +49,9 @@ class SlideTiles:
         held = tiles.manifest["splits"]
         for split in self.splits:
             if split not in held:
-                raise ConfigError(f"splits: {self.tiles} has no tiles of split {split!r}; it holds: {', '.join(held) or 'none'}")
+                raise ConfigError(
+                    f"splits: {self.tiles} has no tiles of split {split!r}; it holds: {', '.join(held) or 'none'}; splits=[] takes all"
+                )
         tasks = [task for task in tiles.plan.tasks if not self.splits or task.split in self.splits]
         known = _slides(self.slides)
         for name in dict.fromkeys(task.source for task in tasks):
@@ -81,8 +84,10 @@ class SlideTiles:
         label = slide.labels[0] if slide.labels else None
         places = [(tile.x, tile.y) for tile in kept]
         with reader:
-            pictures = iter_tiles(reader, places, kept[0].size, float(kept[0].mpp or 0), threads=self.threads)
-            found = (_found(tile, picture, label) for tile, picture in zip(kept, pictures, strict=True))
+            size, mpp = kept[0].size, float(kept[0].mpp or 0)
+            side = sampling_of(reader.levels, reader.mpp, size, mpp).side
+            pictures = iter_tiles(reader, places, size, mpp, threads=self.threads)
+            found = (_found(tile, picture, label, side) for tile, picture in zip(kept, pictures, strict=True))
             while some := list(islice(found, size)):
                 yield some
 
@@ -90,11 +95,13 @@ class SlideTiles:
         return Path(self.root or _root(self.slides)) / slide.path
 
 
-def _found(tile: Tile, picture: TilePicture, label: str | None) -> Found | Reject:
+def _found(tile: Tile, picture: TilePicture, label: str | None, side: int) -> Found | Reject:
+    """The tile with its place, all of it in pixels of level 0: what heat maps and smoothing read."""
     if picture.pixels is None:
         error = picture.error
         return Reject(tile.id, error.reason if error else "unreadable_region", error.message if error else "the tile cannot be read")
-    return Found(tile, picture.pixels, None, label, {**tile.extra, "x": tile.x, "y": tile.y})
+    extra = {key: value for key, value in tile.extra.items() if key != "side"}
+    return Found(tile, picture.pixels, None, label, {**extra, "x": tile.x, "y": tile.y, "size": side})
 
 
 @functools.lru_cache(maxsize=2)

@@ -107,7 +107,7 @@ class TwoTowerEmbedder(ABC):
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """See `Embedder.embed_texts`."""
         if "text" not in self.supports:
-            raise Unsupported(f"{self._spec.path} has no text tower; it embeds images only")
+            raise Unsupported(f"{self._spec.path} has no text tower, or no tokenizer for one; it embeds images only")
         size = self._spec.batch_size
         return self._encoded((list(texts[start : start + size]) for start in range(0, len(texts), size)), self._encode_texts)
 

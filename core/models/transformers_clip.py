@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from eosin.errors import ArtefactError, InputError, MissingDependency
+from eosin.errors import ArtefactError, InputError, MissingDependency, Unsupported
 from eosin.images import Pixels
 from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
@@ -31,6 +32,9 @@ _FILES = (
     "merges.txt",
     "*.model",
 )
+# transformers makes a tokenizer of no words where none of these is there, or lists every model it knows.
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+_SAID = 300
 # The names under which transformers keeps a PIL processor as it is: other names load the torchvision one unless told otherwise.
 _PIL_ALREADY = ("PilBackend",)
 # Heads of other tasks, whose weights an embedder has no use for.
@@ -80,7 +84,7 @@ def load_image_processor(folder: str | Path) -> Any:
 
 
 class TransformersEmbedder(TwoTowerEmbedder):
-    """A Hugging Face folder with two towers, or with an image tower only.
+    """A Hugging Face folder with two towers, or with an image tower only. Without a tokenizer's files it embeds images alone.
 
     Args:
         spec: `path` is a folder with `config.json`.
@@ -98,8 +102,9 @@ class TransformersEmbedder(TwoTowerEmbedder):
         self._fingerprint = transformers_fingerprint(spec.path)
         self.model = _load_model(spec.path).to(self.device)
         self._processor = load_image_processor(spec.path)
-        self._has_text = hasattr(self.model, "get_text_features")
-        self._tokenizer = _load_tokenizer(spec.path) if self._has_text else None
+        self._two_towers = hasattr(self.model, "get_text_features")
+        told = any((Path(spec.path) / name).is_file() for name in _TOKENIZERS)
+        self._tokenizer = _load_tokenizer(spec.path) if self._two_towers and told else None
         self._dim = self._probe()
 
     @property
@@ -116,7 +121,7 @@ class TransformersEmbedder(TwoTowerEmbedder):
     @property
     def supports(self) -> frozenset[str]:
         """See `Embedder`."""
-        return frozenset({"image", "text", "pair"} if self._has_text else {"image"})
+        return frozenset({"image", "text", "pair"} if self._tokenizer is not None else {"image"})
 
     @property
     def fingerprint(self) -> str:
@@ -139,13 +144,13 @@ class TransformersEmbedder(TwoTowerEmbedder):
         return prepared
 
     def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        if self._has_text:
+        if self._two_towers:
             return _pooled(self.model.get_image_features(pixel_values=pixels))
         return _pooled(self.model(pixel_values=pixels))
 
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
         if self._tokenizer is None:
-            raise InputError(f"{self._spec.path} has no tokenizer")
+            raise Unsupported(f"{self._spec.path} has no tokenizer; it embeds images only")
         # No attention mask: CLIP's mask is causal and SigLIP was trained on padded texts.
         length = self.model.config.text_config.max_position_embeddings
         tokens = self._tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
@@ -183,7 +188,7 @@ def _load_tokenizer(folder: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+        raise InputError(f"{folder}: its tokenizer cannot be loaded: {shorten(str(error), _SAID)}") from error
 
 
 def _pooled(output: Any) -> torch.Tensor:

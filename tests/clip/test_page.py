@@ -14,7 +14,7 @@ from eosin.eval.cli import main as evaluate
 
 ROOT = Path(__file__).parents[2]
 # What RECIPE may stand for.
-RECIPES = {"train": "clip/plip", "embed": "demo/embed", "export": "demo/clip-export"}
+RECIPES = {"train": "clip/plip", "embed": "clip/embed", "export": "demo/clip-export"}
 PAGES = [ROOT / "docs/clip.md", *sorted((ROOT / "configs/clip").glob("*.yaml"))]
 
 

@@ -206,3 +206,19 @@ def test_a_folder_of_neither_format_is_refused(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_refused(open_clip_folder: Path) -> None:
     with pytest.raises(ConfigError, match="unknown"):
         load_embedder(EmbedderSpec(str(open_clip_folder), device="abacus"))
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_two_towers_without_tokenizer_files_embed_images_alone(kind: str, tmp_path: Path) -> None:
+    square = {"height": 32, "width": 32}
+    if kind == "clip":
+        CLIPModel(CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=16)).save_pretrained(tmp_path)
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=square).save_pretrained(tmp_path)
+    else:
+        SiglipModel(SiglipConfig(vision_config=VISION, text_config={**TEXT, "vocab_size": 8})).save_pretrained(tmp_path)
+        SiglipImageProcessor(size=square).save_pretrained(tmp_path)
+    found = load_embedder(EmbedderSpec(str(tmp_path), device="cpu"))
+    assert found.supports == {"image"}
+    assert found.embed_images(images(2)).shape == (2, 16 if kind == "clip" else 32)
+    with pytest.raises(Unsupported, match="no tokenizer"):
+        found.embed_texts(["a"])
