@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from textwrap import shorten
 
 from eosin.clip.architecture import find_architecture, write_open_clip_config
 from eosin.clip.config import ClipExportConfig
@@ -73,6 +74,6 @@ def _write_weights(path: Path, folder: Path, activation: str) -> None:
         model = build_open_clip(folder)
         model.load_state_dict(weights, strict=True)
     except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise ArtefactError(f"{path} cannot be read as weights of this architecture: {str(error)[:300]}") from error
+        raise ArtefactError(f"{path} cannot be read as weights of this architecture: {shorten(str(error), 300)}") from error
     plain = {name: weight.detach().clone().contiguous() for name, weight in model.state_dict().items()}
     save_file(plain, folder / "model.safetensors", metadata={"activation": activation})

@@ -61,14 +61,14 @@ _VISION_FREE = ("layers", "width", "head_width", "mlp_ratio", "patch_size", "ima
 _TEXT_FREE = ("context_length", "vocab_size", "hf_tokenizer_name", "width", "heads", "layers", "mlp_ratio", "pad_id", "eos_id", "pool_type")
 # Options of towers that are refused anyway, and of the tokenizer, which is exported as it is.
 _WITHOUT_EFFECT = ("timm_", "hf_", "attn_", "tokenizer_")
-_TOP = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_scale", "custom_text")
+# SigLIP's bias moves all logits alike: no vector, no order and no softmax of a CLIPModel depends on it.
+_TOP = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_scale", "init_logit_bias", "custom_text")
 _REASONS = {
     "timm_model_name": "its image tower is one of timm's",
     "hf_model_name": "its text tower is a Hugging Face model of its own",
     "attentional_pool": "its image tower pools by attention (CoCa)",
     "embed_cls": "its text tower has a class token (CoCa)",
     "no_causal_mask": "its text tower is not causal",
-    "init_logit_bias": "it has a logit bias (SigLIP)",
     "multimodal_cfg": "it has a captioning decoder (CoCa)",
     "custom_text": "it asks for open_clip's custom text tower",
 }
@@ -185,13 +185,15 @@ TOWERS = {"visual.transformer.resblocks.": "vision_model.encoder.layers.", "tran
 
 
 def convert_weights(weights: Weights) -> dict[str, torch.Tensor]:
-    """open_clip's state dict under CLIPModel's names.
+    """open_clip's state dict under CLIPModel's names, without SigLIP's bias.
 
     Raises:
         Unsupported: a weight that CLIPModel has no place for.
     """
     converted: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
+        if name == "logit_bias":
+            continue
         if name in PLAIN:
             converted[PLAIN[name]] = weight.reshape(()) if name == "logit_scale" else weight
         elif name in TRANSPOSED:

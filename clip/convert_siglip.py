@@ -20,7 +20,7 @@ Weights = Mapping[str, "torch.Tensor"]
 
 _TEXT_WANTED = {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
 _VISION_WANTED = {"timm_pool": "map", "timm_proj": "none"}
-_TRUNK = {
+TRUNK = {
     "visual.trunk.patch_embed.proj.": "vision_model.embeddings.patch_embedding.",
     "visual.trunk.norm.": "vision_model.post_layernorm.",
     "visual.trunk.attn_pool.proj.": "vision_model.head.attention.out_proj.",
@@ -29,7 +29,7 @@ _TRUNK = {
     "text.ln_final.": "text_model.final_layer_norm.",
     "text.text_projection.": "text_model.head.",
 }
-_PLAIN = {
+PLAIN = {
     "visual.trunk.attn_pool.latent": "vision_model.head.probe",
     "text.token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "text.positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -41,11 +41,11 @@ _VISION_BLOCK = {
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
 }
-_BLOCKS = {
+BLOCKS = {
     "visual.trunk.blocks.": ("vision_model.encoder.layers.", _VISION_BLOCK, "attn.qkv."),
     "text.transformer.resblocks.": ("text_model.encoder.layers.", BLOCK, "attn.in_proj_"),
 }
-_POOL_QUERY, _POOL_KEY_VALUE = "visual.trunk.attn_pool.q.", "visual.trunk.attn_pool.kv."
+POOL_QUERY, POOL_KEY_VALUE = "visual.trunk.attn_pool.q.", "visual.trunk.attn_pool.kv."
 
 
 def is_siglip(model_cfg: Mapping[str, Any]) -> bool:
@@ -67,8 +67,6 @@ def check_siglip(model: OpenClipModel, model_cfg: Mapping[str, Any]) -> None:
         for key, value in wanted.items()
         if model_cfg[place].get(key) != value
     ]
-    if getattr(model, "logit_bias", None) is None:
-        problems.append("it has no logit bias (init_logit_bias)")
     trunk = model.visual.trunk
     if getattr(trunk, "num_prefix_tokens", None) != 0 or getattr(trunk, "attn_pool", None) is None:
         problems.append("its image tower has a class token, registers, or no pooling by attention")
@@ -131,35 +129,36 @@ def siglip_config(model: OpenClipModel, model_cfg: Mapping[str, Any], ids: Ids) 
 
 
 def convert_siglip_weights(weights: Weights) -> dict[str, torch.Tensor]:
-    """open_clip's state dict under SiglipModel's names.
+    """open_clip's state dict under SiglipModel's names; the bias of a model without one is 0.
 
     Raises:
         Unsupported: a weight that SiglipModel has no place for.
     """
     import torch
 
-    converted: dict[str, torch.Tensor] = {}
+    # A model that another objective trained further adds nothing to its logits.
+    converted: dict[str, torch.Tensor] = {"logit_bias": torch.zeros(1)}
     for name, weight in weights.items():
         if name in ("logit_scale", "logit_bias"):
             converted[name] = weight.reshape(1)
-        elif name in _PLAIN:
-            converted[_PLAIN[name]] = weight
+        elif name in PLAIN:
+            converted[PLAIN[name]] = weight
         elif name == "visual.trunk.pos_embed":
             converted["vision_model.embeddings.position_embedding.weight"] = weight[0].contiguous()
-        elif name.startswith(_POOL_QUERY):
-            ending = name.removeprefix(_POOL_QUERY)
-            joint = torch.cat([weight, weights[_POOL_KEY_VALUE + ending]])
+        elif name.startswith(POOL_QUERY):
+            ending = name.removeprefix(POOL_QUERY)
+            joint = torch.cat([weight, weights[POOL_KEY_VALUE + ending]])
             converted[f"vision_model.head.attention.in_proj_{ending}"] = joint
-        elif not name.startswith(_POOL_KEY_VALUE):
+        elif not name.startswith(POOL_KEY_VALUE):
             converted.update(_convert(name, weight))
     return converted
 
 
 def _convert(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    for old, new in _TRUNK.items():
+    for old, new in TRUNK.items():
         if name.startswith(old):
             return {new + name.removeprefix(old): weight}
-    for old, (new, inner_names, joint) in _BLOCKS.items():
+    for old, (new, inner_names, joint) in BLOCKS.items():
         if name.startswith(old):
             number, inner = name.removeprefix(old).split(".", 1)
             if inner.startswith(joint):

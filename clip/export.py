@@ -16,6 +16,7 @@ from eosin.clip.parity import check_features, check_pixels, compare, feature_dif
 from eosin.errors import EosinError, Unsupported
 from eosin.models.open_clip import OpenClipModel, load_open_clip, preprocessing_of, read_open_clip_config, tokenizer_of
 from eosin.models.transformers_clip import no_bars, transformers_fingerprint
+from eosin.progress import say
 
 _RESAMPLE = {"bilinear": 2, "bicubic": 3}
 _PUNCTUATION = r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^`{|}~]"
@@ -72,8 +73,19 @@ def export(source: Path, writer: ArtefactWriter, config: ClipExportConfig) -> di
         "embed_dim": int(model_cfg["embed_dim"]),
         "logit_scale": float(model.logit_scale.detach().exp()),
         "exact_pixels_on": "every image" if exact else "square images; on others the middle may lie one pixel aside",
+        **_left_out(model, siglip=siglip),
         **results,
     }
+
+
+def _left_out(model: OpenClipModel, *, siglip: bool) -> dict[str, Any]:
+    """What a CLIPModel has no place for: the bias by which SigLIP's objective moves all logits alike."""
+    bias = getattr(model, "logit_bias", None)
+    if siglip or bias is None:
+        return {}
+    value = float(bias.detach())
+    say(f"clip export: a CLIPModel has no logit_bias; left out is {value:.4g}, which only probabilities by a sigmoid need")
+    return {"left_out": {"logit_bias": value}}
 
 
 def _write_model(model: OpenClipModel, values: dict[str, Any], folder: Path) -> None:

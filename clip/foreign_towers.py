@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eosin.clip.from_siglip import is_siglip_folder, timm_config_of_siglip
 from eosin.clip.from_transformers import read_hf_config, read_hf_weights
 from eosin.errors import ConfigError, Unsupported
-from eosin.models.open_clip import TEXT_FOLDER, VISION_FOLDER, OpenClipModel
+from eosin.models.open_clip import CONFIG_FILE, TEXT_FOLDER, VISION_FOLDER, OpenClipModel
+from eosin.models.weights import misfit
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +118,8 @@ def place_towers(folders: Mapping[str, Path], source: Path | None, target: Path)
         if source is not None and (source / name / "config.json").is_file():
             (target / name).mkdir(exist_ok=True)
             shutil.copyfile(source / name / "config.json", target / name / "config.json")
+    if source is not None and not (source / CONFIG_FILE).is_file() and (source / "config.json").is_file() and is_siglip_folder(source):
+        _write(target / VISION_FOLDER, timm_config_of_siglip(source))
     if "vision_folder" in folders:
         _write(target / VISION_FOLDER, timm_config_of(folders["vision_folder"]))
     if "text_folder" in folders:
@@ -152,10 +156,9 @@ def load_towers(model: OpenClipModel, folders: Mapping[str, Path]) -> list[str]:
 
 def _load(module: torch.nn.Module, weights: Weights, where: str, left_behind: tuple[str, ...]) -> None:
     wanted = {name: weight for name, weight in weights.items() if not name.startswith(left_behind) or name in module.state_dict()}
-    try:
-        module.load_state_dict(wanted, strict=True)
-    except RuntimeError as error:
-        raise ConfigError(f"{where} does not fit its own config.json: {error}") from error
+    if said := misfit(module.state_dict(), wanted):
+        raise ConfigError(f"{where} does not fit its own config.json: {said}")
+    module.load_state_dict(wanted, strict=True)
 
 
 def _without_prefix(weights: Weights, module: torch.nn.Module) -> Weights:

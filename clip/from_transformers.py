@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,8 @@ def model_cfg_of_clip(folder: Path) -> dict[str, Any]:
     config = read_hf_config(folder)
     if config.get("model_type") != "clip":
         raise Unsupported(
-            f"start: {folder} is of type {config.get('model_type')!r}; a Hugging Face CLIPModel (type clip) can be started from. "
-            "For single towers use vision_folder and text_folder"
+            f"start: {folder} is of type {config.get('model_type')!r}; CLIPModel and SiglipModel (types clip and siglip) can be "
+            "started from. For single towers use vision_folder and text_folder"
         )
     from transformers import CLIPConfig
 
@@ -106,8 +107,6 @@ def read_clip_weights(folder: Path) -> dict[str, torch.Tensor]:
         Unsupported: a weight that open_clip has no place for.
         ArtefactError: the weights are missing, damaged or incomplete.
     """
-    import torch
-
     given = {name: weight for name, weight in read_hf_weights(folder).items() if not name.endswith(_IGNORED)}
     plain = {new: old for old, new in PLAIN.items()}
     transposed = {new: old for old, new in TRANSPOSED.items()}
@@ -124,11 +123,25 @@ def read_clip_weights(folder: Path) -> dict[str, torch.Tensor]:
                 joint.setdefault(target, {})[part] = weight
             else:
                 found[target] = weight
+    return {**found, **join_projections(folder, joint)}
+
+
+def join_projections(folder: Path, joint: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Query, key and value as one projection.
+
+    Args:
+        folder: of the model, for messages.
+        joint: by the name of the one projection, its parts `q_proj`, `k_proj` and `v_proj`.
+
+    Raises:
+        ArtefactError: a part is missing.
+    """
+    import torch
+
     for target, parts in joint.items():
         if set(parts) != {"q_proj", "k_proj", "v_proj"}:
             raise ArtefactError(f"{folder}: of {target} only {', '.join(sorted(parts))} is there")
-        found[target] = torch.cat([parts[part] for part in ("q_proj", "k_proj", "v_proj")])
-    return found
+    return {target: torch.cat([parts[part] for part in ("q_proj", "k_proj", "v_proj")]) for target, parts in joint.items()}
 
 
 def _block_name(name: str) -> tuple[str, str]:

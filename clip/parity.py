@@ -70,7 +70,8 @@ def feature_differences(ours: OpenClipModel, theirs: Any, seed: int, ids: Ids) -
         image = ours.encode_image(pixels), projected
         text = ours.encode_text(tokens), text_features(theirs, tokens)
         hidden = _penultimate(ours, pixels), vision.hidden_states[-2]
-    bias = getattr(ours, "logit_bias", None)
+    # A CLIPModel has none.
+    bias = getattr(ours, "logit_bias", None) if hasattr(theirs, "logit_bias") else None
     return {
         "image": compare(*image),
         "image_unit": compare(F.normalize(image[0], dim=-1), F.normalize(image[1], dim=-1)),

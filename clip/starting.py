@@ -15,12 +15,14 @@ from typing import Any
 from eosin.clip.architecture import find_architecture
 from eosin.clip.config import ClipTrainConfig
 from eosin.clip.foreign_towers import text_cfg_of, vision_cfg_of
+from eosin.clip.from_siglip import is_siglip_folder, model_cfg_of_siglip, read_siglip_weights
 from eosin.clip.from_transformers import model_cfg_of_clip, read_clip_weights
 from eosin.clip.start_pixels import check_constants
 from eosin.clip.tokens import same_tokenizer
 from eosin.errors import ArtefactError, ConfigError, InputError
 from eosin.models.hub import fetch_model
 from eosin.models.open_clip import CONFIG_FILE, OpenClipModel, load_open_clip, noted_activation, read_open_clip_config, weights_file
+from eosin.models.weights import misfit
 
 _BARE = (".safetensors", ".pt", ".pth", ".bin")
 _SIGLIP_BIAS, _SIGLIP_SCALE = -10.0, 2.302585092994046
@@ -69,6 +71,9 @@ def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], in
     if config.objective.name == "siglip":
         model_cfg["init_logit_bias"] = config.objective.bias or model_cfg.get("init_logit_bias", _SIGLIP_BIAS)
         model_cfg.setdefault("init_logit_scale", _SIGLIP_SCALE)
+    else:
+        # No other objective reads a bias; one that nothing trains would stand in the way of exports.
+        model_cfg.pop("init_logit_bias", None)
     _check_objective(config, model_cfg)
     check_constants(config, folders, init, _tag(config) if config.tag else {})
     return _with_activation(config, model_cfg, _known_activation(config, start, init))
@@ -89,7 +94,7 @@ def _described_by(folder: Path) -> dict[str, Any] | None:
     if (folder / CONFIG_FILE).is_file():
         return dict(read_open_clip_config(folder)["model_cfg"])
     if (folder / "config.json").is_file():
-        return model_cfg_of_clip(folder)
+        return model_cfg_of_siglip(folder) if is_siglip_folder(folder) else model_cfg_of_clip(folder)
     bare_weights(folder)
     return None
 
@@ -104,8 +109,8 @@ def bare_weights(folder: Path) -> Path:
     if len(files) != 1:
         names = ", ".join(path.name for path in files) or "none"
         raise InputError(
-            f"start: {folder} must hold {CONFIG_FILE}, a Hugging Face CLIP's config.json, or one weights file ({', '.join(_BARE)}); "
-            f"weights files found: {names}"
+            f"start: {folder} must hold {CONFIG_FILE}, the config.json of a Hugging Face CLIP or SigLIP, or one weights file "
+            f"({', '.join(_BARE)}); weights files found: {names}"
         )
     return files[0]
 
@@ -117,7 +122,8 @@ def _known_activation(config: ClipTrainConfig, start: Path | None, init: Path | 
         quick = read_open_clip_config(folder)["model_cfg"].get("quick_gelu")
         return noted_activation(weights_file(folder)) or ("quick_gelu" if quick else "gelu")
     if folder is not None and (folder / "config.json").is_file():
-        return "quick_gelu" if model_cfg_of_clip(folder).get("quick_gelu") else "gelu"
+        quick = not is_siglip_folder(folder) and model_cfg_of_clip(folder).get("quick_gelu")
+        return "quick_gelu" if quick else "gelu"
     if folder is not None:
         return noted_activation(bare_weights(folder))
     if config.tag:
@@ -172,8 +178,9 @@ def load_start(config: ClipTrainConfig, folders: Mapping[str, Path], init: Path 
     if "start" in folders:
         source = folders["start"]
         if not (source / CONFIG_FILE).is_file() and (source / "config.json").is_file():
-            weights = read_clip_weights(source)
-            rows = weights["token_embedding.weight"].shape[0]
+            siglip = is_siglip_folder(source)
+            weights = read_siglip_weights(source) if siglip else read_clip_weights(source)
+            rows = len(weights["text.token_embedding.weight" if siglip else "token_embedding.weight"])
             whole = config.tokenizer.kind != "train" and rows == read_open_clip_config(folder)["model_cfg"]["text_cfg"].get(
                 "vocab_size", 49408
             )
@@ -202,20 +209,26 @@ def _load_file(model: OpenClipModel, path: Path, *, whole: bool) -> str:
 
 
 def _load_into(model: OpenClipModel, weights: Mapping[str, Any], where: str, *, whole: bool) -> str:
-    weights, resized = _with_positions_of(model, weights)
-    wanted = dict(weights) if whole else {name: weight for name, weight in weights.items() if name.startswith("visual.")}
-    for name in ("logit_bias", "logit_scale"):
-        # A model for another objective has no bias, or has one; its start value is the architecture's then.
-        if whole and name in model.state_dict() and name not in wanted:
-            wanted[name] = model.state_dict()[name]
-    try:
-        missing = model.load_state_dict(wanted, strict=whole).missing_keys
-    except RuntimeError as error:
-        raise ConfigError(f"{where} is of another architecture: {error}") from error
-    if any(name.startswith("visual.") for name in missing):
-        raise ConfigError(f"{where} lacks weights of the image tower, such as {missing[0]}")
-    resized = [name for name in resized if name in wanted]
-    return ("all weights" if whole else "image tower") + (f" ({' and '.join(resized)} resized)" if resized else "")
+    own = model.state_dict() if whole else _image_tower(model.state_dict())
+    fitted, resized = _with_positions_of(model, weights)
+    given = fitted if whole else _image_tower(fitted)
+    if not _image_tower(given):
+        raise ConfigError(f"{where} lacks weights of the image tower (visual.*)")
+    # Only SigLIP's objective has a bias; where the start has none, it begins at the architecture's.
+    left = "logit_bias" in given and "logit_bias" not in own
+    if left:
+        del given["logit_bias"]
+    wanted = {**{name: own[name] for name in ("logit_bias", "logit_scale") if name in own}, **given}
+    if said := misfit(own, wanted):
+        raise ConfigError(f"{where} is of another architecture: {said}")
+    model.load_state_dict(wanted, strict=whole)
+    notes = [f"{' and '.join(name for name in resized if name in given)} resized"] if any(name in given for name in resized) else []
+    notes += ["logit_bias left behind"] if left else []
+    return ("all weights" if whole else "image tower") + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _image_tower(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: weight for name, weight in weights.items() if name.startswith("visual.")}
 
 
 def _with_positions_of(model: OpenClipModel, weights: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

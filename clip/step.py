@@ -101,7 +101,7 @@ class Stepper:
         made = [parameter for parameter in self._learning() if parameter.grad is None]
         for parameter in made:
             parameter.grad = torch.zeros_like(parameter)
-        hooks = [parameter.register_post_accumulate_grad_hook(touched.add) for parameter in made]
+        hooks = [parameter.register_post_accumulate_grad_hook(touched.add) for parameter in made]  # type: ignore[no-untyped-call]
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eosin.errors import ArtefactError, InputError, MissingDependency
@@ -30,6 +31,8 @@ WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "m
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 # A tower that is not open_clip's own is described by a config.json in a folder of this name beside open_clip_config.json.
 VISION_FOLDER, TEXT_FOLDER = "vision_tower", "text_tower"
+# torch's message has a line for every weight that does not fit.
+_SAID = 300
 
 
 def read_open_clip_config(folder: str | Path) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def load_open_clip(folder: str | Path) -> OpenClipModel:
     try:
         open_clip.load_checkpoint(model, str(path), strict=True)
     except (RuntimeError, SafetensorError) as error:
-        raise ArtefactError(f"{path} does not fit {CONFIG_FILE} beside it: {error}") from error
+        raise ArtefactError(f"{path} does not fit {CONFIG_FILE} beside it: {shorten(str(error), _SAID)}") from error
     return model.eval()
 
 

@@ -19,7 +19,7 @@ from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
 from eosin.models.specs import EmbedderSpec
 from eosin.models.vision_presets import Pooling, VisionPreset, load_preset
-from eosin.models.weights import read_weights, weight_files
+from eosin.models.weights import misfit, read_weights, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -276,16 +276,10 @@ def _load(tower: torch.nn.Module, weights: Mapping[str, torch.Tensor], folder: P
     Raises:
         ArtefactError: some do not.
     """
-    try:
-        report = tower.load_state_dict(dict(weights), strict=False)
-    except RuntimeError as error:
-        raise ArtefactError(f"{folder}: its weights are of another shape: {error}") from error
-    missing = [name for name in report.missing_keys if name not in may_lack]
-    if missing or report.unexpected_keys:
-        raise ArtefactError(
-            f"{folder}: its weights do not fit: {len(missing)} missing ({', '.join(missing[:3]) or 'none'}), {len(report.unexpected_keys)} "
-            f"without a place ({', '.join(report.unexpected_keys[:3]) or 'none'}). For a published tower name its preset"
-        )
+    own = {name: weight for name, weight in tower.state_dict().items() if name in weights or name not in may_lack}
+    if said := misfit(own, weights):
+        raise ArtefactError(f"{folder} is of another architecture: {said}. For a published tower name its preset")
+    tower.load_state_dict(dict(weights), strict=False)
 
 
 def _transform_of(preset: VisionPreset) -> Callable[[Any], torch.Tensor]:

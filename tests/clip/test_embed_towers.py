@@ -88,8 +88,16 @@ def test_a_timm_folder_without_mean_and_std_is_refused(tmp_path: Path) -> None:
 
 def test_weights_of_another_tower_are_refused(tmp_path: Path) -> None:
     folder, _ = timm_folder(tmp_path / "timm", model_args={**SMALL, "init_values": 1e-5})
-    with pytest.raises(ArtefactError, match=r"4 missing \(blocks\.0\.ls1\.gamma"):
+    with pytest.raises(ArtefactError, match=r"4 weights missing \(blocks\.0\.ls1\.gamma"):
         embedder(folder)
+
+
+def test_a_preset_of_another_size_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder, _ = timm_folder(tmp_path / "timm", model_args={**SMALL, "embed_dim": 64})
+    with pytest.raises(ArtefactError, match=r"timm is of another architecture: \d+ weights of another shape \(") as caught:
+        embedder(folder)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value).removeprefix(str(folder))) < 400
 
 
 def test_bfloat16_gives_nearly_the_same_vectors(tmp_path: Path) -> None:

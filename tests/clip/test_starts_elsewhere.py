@@ -140,3 +140,22 @@ def test_a_second_stage_goes_on_from_the_first_with_open_clips_tokenizer(
     assert second.manifest["results"]["activation"] == "quick_gelu"
     old, new = load_file(first.path / "model.safetensors"), load_file(second.path / "model.safetensors")
     assert not changed(old, new)
+
+
+def test_a_model_with_a_bias_starts_another_objective_without_it_and_back(
+    plain: Artefact, pairs_artefact: Artefact, train: Train, tmp_path: Path
+) -> None:
+    given = [architecture(tmp_path), *STILL]
+    biased = train(pairs_artefact, tmp_path / "biased", *given, f"init={plain.path}", "objective.name=siglip", "objective.bias=-3")
+    old = load_file(biased.path / "model.safetensors")
+    assert float(old["logit_bias"]) == pytest.approx(-3)
+    for key in ("init", "start"):
+        tokenizer = [] if key == "init" else ["tokenizer.kind=init"]
+        without = train(pairs_artefact, tmp_path / key, *given, f"{key}={biased.path}", *tokenizer)
+        assert without.manifest["results"]["started_from"] == "all weights (logit_bias left behind)"
+        new = load_file(without.path / "model.safetensors")
+        assert old.keys() - new.keys() == {"logit_bias"}
+        assert not changed({name: weight for name, weight in old.items() if name in new}, new)
+    again = train(pairs_artefact, tmp_path / "again", *given, f"init={biased.path}", "objective.name=siglip")
+    assert again.manifest["results"]["started_from"] == "all weights"
+    assert float(load_file(again.path / "model.safetensors")["logit_bias"]) == pytest.approx(-3), "its own, not the paper's"
