@@ -75,8 +75,16 @@ def load_label_set(name: str, labels: Sequence[str]) -> LabelSet:
     """
     if name == "auto":
         return _matching(labels)
-    recipe = name if name.endswith((".yaml", ".yml")) else f"labels/{name}"
-    return load_recipe(LabelSet, recipe).select(labels)
+    return find_label_set(name).select(labels)
+
+
+def find_label_set(name: str) -> LabelSet:
+    """A label set with all its classes: a file, or a name below `eosin.configs/labels`.
+
+    Raises:
+        ConfigError: there is no such set.
+    """
+    return load_recipe(LabelSet, name if name.endswith((".yaml", ".yml")) else f"labels/{name}")
 
 
 def _matching(labels: Sequence[str]) -> LabelSet:

@@ -82,6 +82,10 @@ POOLINGS: dict[str, Callable[[Scores, Pooling], Scores]] = {
 }
 
 
+# Whose scores are cosines: times the model's scale they are logits, as those of a tile.
+OF_COSINES = frozenset({"topk_mean", "topk_sum", "mean"})
+
+
 def smoothed(scores: Scores, places: NDArray[np.float64], neighbours: int) -> Scores:
     """Each tile's scores averaged with those of its nearest tiles, itself among them (MI-Zero): [tiles, m] -> [tiles, m].
 

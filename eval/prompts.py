@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +84,9 @@ class PromptSet:
         version: raised with every change of the file's meaning.
         metric: the score the protocol quotes; empty for accuracy.
         draws: where it draws prompts; the score is then the median over the draws.
+        names: how many names of a class it joins: `one` or `all`, for a publication with names of its own; `any` for templates that belong
+            to no names: a run is then called by the protocol's title whatever the classes are called.
+        names_of: protocols whose class sets are its own too.
         class_sets: what it calls the classes of known data sets.
     """
 
@@ -92,6 +95,8 @@ class PromptSet:
     version: int = 1
     metric: Metric | None = None
     draws: Draws | None = None
+    names: Literal["one", "all", "any"] = "any"
+    names_of: tuple[str, ...] = ()
     class_sets: dict[str, ClassSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -151,6 +156,12 @@ def load_prompts(name: str) -> PromptSet:
     return load_recipe(PromptSet, name)
 
 
+def _protocol_of(name: str) -> str:
+    """The protocol of a class set's name, as `load_prompts` takes it."""
+    protocol, _, wanted = name.rpartition("/")
+    return protocol if protocol.endswith((".yaml", ".yml")) else f"prompts/{protocol or wanted}"
+
+
 def find_class_set(name: str) -> ClassSet:
     """A class set by PROTOCOL/SET, such as `conch/nct_crc`.
 
@@ -158,29 +169,74 @@ def find_class_set(name: str) -> ClassSet:
         ConfigError: there is no such protocol, or it has no such set.
     """
     protocol, _, wanted = name.rpartition("/")
-    recipe = protocol if protocol.endswith((".yaml", ".yml")) else f"prompts/{protocol or wanted}"
+    recipe = _protocol_of(name)
     sets = load_prompts(recipe).class_sets
     if not protocol or wanted not in sets:
         raise ConfigError(f"class_names: got {name!r}; wanted PROTOCOL/SET, and {recipe} has the sets: {', '.join(sets) or 'none'}")
     return sets[wanted]
 
 
-def worded(prompts: str, labels: LabelSet, templates: Sequence[str] = ()) -> Wording:
-    """A protocol's wording of these classes.
+def worded(prompts: str, labels: LabelSet) -> Wording:
+    """A protocol's templates with the names of a label set; of a protocol of one name a class, each class's answer alone.
+
+    A protocol with class names of its own is then not what was published, and title and name say so.
 
     Args:
         prompts: see `load_prompts`.
         labels: what the classes are called.
-        templates: in place of the protocol's.
 
     Raises:
         ConfigError: see `load_prompts`; or a draw wants more templates than there are.
     """
     found = load_prompts(prompts)
-    chosen = PromptSet(tuple(templates) or found.templates, draws=found.draws)
+    if found.names == "one":
+        labels = LabelSet({label: LabelClass(item.answer) for label, item in labels.classes.items()}, labels.title)
+    return _wording(prompts, found, labels, "" if found.names == "any" else "label set")
+
+
+def worded_as(prompts: str, class_names: str) -> Wording:
+    """A protocol with a class set of its own, or another's names, which title and name then say.
+
+    Args:
+        prompts: see `load_prompts`.
+        class_names: see `find_class_set`; its templates are taken with the protocol that they belong to.
+
+    Raises:
+        ConfigError: see `load_prompts` and `find_class_set`; or the protocol joins one name a class, and these are several.
+    """
+    found, classes = load_prompts(prompts), find_class_set(class_names)
+    several = [label for label, names in classes.classes.items() if len(names) > 1]
+    if found.names == "one" and several:
+        raise ConfigError(
+            f"{prompts} asks with one name a class, and class_names={class_names} has several of {', '.join(several)}: their mean would be "
+            "another protocol. Name a class set with one name a class, or leave class_names out"
+        )
+    home = find_recipe(_protocol_of(class_names))
+    if home in (find_recipe(prompts), *(find_recipe(f"prompts/{name}") for name in found.names_of)):
+        return _wording(prompts, replace(found, templates=classes.templates or found.templates), classes.label_set())
+    return _wording(prompts, found, classes.label_set(), "" if found.names == "any" else class_names)
+
+
+def _wording(prompts: str, found: PromptSet, labels: LabelSet, foreign: str = "") -> Wording:
+    """`foreign`: whose class names these are, where they are not the protocol's."""
     name = f"{find_recipe(prompts).stem} v{found.version}"
-    draws = tuple(_drawn(labels, chosen, found.draws)) if found.draws else (prompts_of(labels, chosen),)
-    return Wording(draws, found.title, name, found.metric or "")
+    title = found.title or find_recipe(prompts).stem
+    if foreign:
+        name, title = f"{name} + {foreign}", f"{title} templates, class names: {foreign}"
+    draws = tuple(_drawn(labels, found, found.draws)) if found.draws else (prompts_of(labels, found),)
+    return Wording(draws, title, name, found.metric or "")
+
+
+def refuse_one_class(wording: Wording) -> None:
+    """Of one class every answer is right.
+
+    Raises:
+        ConfigError: there are not two.
+    """
+    if len(wording.classes) < 2:
+        raise ConfigError(
+            f"the one class is {', '.join(wording.classes)}: every answer would be right. Name all classes with labels=FILE or class_names="
+        )
 
 
 def _drawn(labels: LabelSet, prompts: PromptSet, draws: Draws) -> list[Prompts]:

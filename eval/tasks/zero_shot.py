@@ -28,10 +28,10 @@ from eosin.eval.colour_matching import ColourReference, check_reference, colour_
 from eosin.eval.config import ZeroShotConfig
 from eosin.eval.corruptions import corrupt
 from eosin.eval.pictures import black_like, thumbnail
-from eosin.eval.prompts import ClassSet, Wording, find_class_set, read_conch, worded
+from eosin.eval.prompts import ClassSet, Wording, find_class_set, read_conch, refuse_one_class, worded, worded_as
 from eosin.eval.questions import Candidate, Selection, read_columns, select
 from eosin.eval.tasks.names import COLOUR_MATCHED, Corruption, corrupted
-from eosin.labels import LabelSet, load_label_set
+from eosin.labels import LabelSet, find_label_set, load_label_set
 from eosin.models.protocols import Embedder
 from eosin.models.specs import EmbedderSpec, load_embedder
 from eosin.numerics import Floats, ensemble
@@ -55,7 +55,8 @@ def zero_shot_step(config: ZeroShotConfig, inputs: Inputs) -> tuple[Step, int]:
     data = inputs.artefacts["data"]
     classes = find_class_set(config.class_names) if config.class_names else None
     selection = select(_candidates(data, config, classes), config.limit, config.seed)
-    wording = _wording(data, config, classes)
+    wording = _wording(data, config)
+    refuse_one_class(wording)
     _refuse_other_labels(data, config, selection, wording)
     conditions = _conditions(config)
     tasks = [task for condition in conditions for task in selection.tasks(condition, config.split, config.shard_size)]
@@ -91,12 +92,10 @@ def _candidates(data: Artefact, config: ZeroShotConfig, classes: ClassSet | None
         yield Candidate(number, row["id"], row["group"], "zero_shot", reason)
 
 
-def _wording(data: Artefact, config: ZeroShotConfig, classes: ClassSet | None) -> Wording:
+def _wording(data: Artefact, config: ZeroShotConfig) -> Wording:
     if config.prompts.endswith(".json"):
         return read_conch(Path(config.prompts))
-    if classes is not None:
-        return worded(config.prompts, classes.label_set(), classes.templates)
-    return worded(config.prompts, _labels(data, config))
+    return worded_as(config.prompts, config.class_names) if config.class_names else worded(config.prompts, _labels(data, config))
 
 
 def _refuse_other_labels(data: Artefact, config: ZeroShotConfig, selection: Selection, wording: Wording) -> None:
@@ -115,6 +114,8 @@ def _refuse_other_labels(data: Artefact, config: ZeroShotConfig, selection: Sele
 
 def _labels(data: Artefact, config: ZeroShotConfig) -> LabelSet:
     """The classes in words: those the recipe names, else those the data carry, else the shipped set that fits."""
+    if config.labels and not data.classes:
+        return find_label_set(config.labels)
     classes = data.classes or tuple(sorted({row["label"] for row in read_columns(data, config.split, ["label"]) if row["label"]}))
     if not config.labels and "label_set" in data.plan.facts:
         return load(LabelSet, data.plan.facts["label_set"]).select(classes)

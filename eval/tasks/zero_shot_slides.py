@@ -21,20 +21,21 @@ from eosin.config import settings_of
 from eosin.errors import ConfigError, InputError
 from eosin.eval.encoder_config import SlideZeroShotConfig
 from eosin.eval.heat_map import heat_map
-from eosin.eval.pooling import POOLINGS, Pooling, smoothed, tumour_probability
-from eosin.eval.prompts import Wording, find_class_set, read_conch, worded
+from eosin.eval.pooling import OF_COSINES, POOLINGS, Pooling, smoothed, tumour_probability
+from eosin.eval.prompts import Wording, read_conch, refuse_one_class, worded, worded_as
+from eosin.eval.questions import read_columns
 from eosin.eval.slides import SlideFacts, slide_facts
 from eosin.eval.tasks.protocol import protocol_facts
 from eosin.eval.tasks.zero_shot import class_weights
 from eosin.eval.vectors import SlideReader, SlideTiles, benchmark_of, encoder_of
 from eosin.images import decode_image, encode_jpeg, read_image_file
-from eosin.labels import LabelSet, load_label_set
+from eosin.labels import find_label_set, load_label_set
 from eosin.models.protocols import Embedder
 from eosin.models.specs import EmbedderSpec, load_embedder
 from eosin.numerics import Floats
 from eosin.pipeline import Step, chunked
 from eosin.progress import say
-from eosin.records import Prediction
+from eosin.records import Prediction, Slide
 from eosin.retrieval.case_columns import data_url
 
 
@@ -49,9 +50,10 @@ def zero_shot_slides_step(config: SlideZeroShotConfig, inputs: Inputs) -> tuple[
     _refuse_unprojected(data)
     reader = SlideReader(data, config.split)
     slides, left_out = slide_facts(reader, inputs.artefacts.get("slides"), config.split)
-    wording = _wording(config, sorted({str(slide.label) for slide in slides}))
+    wording = _wording(config, _known_labels(data, inputs.artefacts.get("slides")))
     options = _options(config, wording, slides)
-    rules = protocol_facts(f"{config.pooling} {wording.name}", config, "median" if len(wording.draws) > 1 else "", wording.metric)
+    aggregate, scores = "median" if len(wording.draws) > 1 else "", "logits" if config.pooling in OF_COSINES else "plain"
+    rules = protocol_facts(f"{config.pooling} {wording.name}", config, aggregate, wording.metric, scores)
     facts = {
         "title": "Predictions: zero-shot classification of slides",
         "classes": list(options),
@@ -75,14 +77,22 @@ def _refuse_unprojected(data: Artefact) -> None:
         )
 
 
-def _wording(config: SlideZeroShotConfig, labels: list[str]) -> Wording:
+def _known_labels(data: Artefact, slides: Artefact | None) -> set[str]:
+    """The labels of all splits: what can be answered does not hang on which slides are asked."""
+    told = set(data.classes) | set(slides.classes if slides else ())
+    if slides:
+        return told | {label for record in slides.records(Slide) if len(record.labels) == 1 for label in record.labels}
+    return told | {row["label"] for split in data.manifest["splits"] for row in read_columns(data, split, ["label"]) if row["label"]}
+
+
+def _wording(config: SlideZeroShotConfig, labels: set[str]) -> Wording:
     if config.prompts.endswith(".json"):
         return read_conch(Path(config.prompts))
     if config.class_names:
-        classes = find_class_set(config.class_names)
-        return worded(config.prompts, classes.label_set(), classes.templates)
-    found: LabelSet = load_label_set(config.labels or "auto", sorted({*labels, *config.normal}))
-    return worded(config.prompts, found)
+        return worded_as(config.prompts, config.class_names)
+    if config.labels:
+        return worded(config.prompts, find_label_set(config.labels))
+    return worded(config.prompts, load_label_set("auto", sorted({*labels, *config.normal})))
 
 
 def _options(config: SlideZeroShotConfig, wording: Wording, slides: list[SlideFacts]) -> tuple[str, ...]:
@@ -93,8 +103,11 @@ def _options(config: SlideZeroShotConfig, wording: Wording, slides: list[SlideFa
             f"the slides have the labels {', '.join(sorted(labels))}, normal is {list(config.normal)}, but the classes are "
             f"{', '.join(wording.classes)}: {', '.join(strange)} is none of them"
         )
+    refuse_one_class(wording)
     if set(wording.classes) <= set(config.normal):
         raise ConfigError("normal names every class: one at least must be tumour")
+    if empty := [name for name in wording.classes if name not in labels]:
+        say(f"zero-shot of slides: no slide of {', '.join(empty)}; the model may still answer with it")
     return ("normal", "tumour") if config.pooling == "tumour_ratio" else wording.classes
 
 
@@ -172,7 +185,8 @@ class SlideZeroShot:
     def _prediction(self, slide: SlideFacts, tiles: SlideTiles, cosines: NDArray[np.float64], *, pictured: bool) -> Prediction:
         pooled = np.stack([POOLINGS[self.config.pooling](cosines[:, draw], self._pooling) for draw in range(cosines.shape[1])])
         draws = pooled.argmax(axis=1)
-        shown = pooled[0] if len(pooled) == 1 else np.bincount(draws, minlength=len(self.options)) / len(draws)
+        scale = self._embedder.logit_scale if self.config.pooling in OF_COSINES else 1.0
+        shown = pooled[0] * scale if len(pooled) == 1 else np.bincount(draws, minlength=len(self.options)) / len(draws)
         label = str(slide.label)
         if self.config.pooling == "tumour_ratio":
             label = "normal" if label in self.config.normal else "tumour"
@@ -199,7 +213,7 @@ class SlideZeroShot:
             finish_reason="argmax",
             prompt_hash=self.wording.hash,
             model=self._embedder.fingerprint,
-            scores=tuple(round(float(value), 6) for value in shown),
+            scores=tuple(round(float(value), 9) for value in shown),
             topic=label,
         )
 

@@ -70,7 +70,7 @@ def test_tiles_are_embedded_as_the_slide_shows_them(archive: Path, trained: Arte
         np.testing.assert_allclose([found[tile.id].vector for tile in own], wanted, atol=1e-5)
         record = found[own[0].id]
         assert (record.label, record.split, record.slide, record.group, record.mpp) == (label, split, name, own[0].group, 1.0)
-        assert (record.extra["x"], record.extra["y"]) == (own[0].x, own[0].y)
+        assert (record.extra["x"], record.extra["y"], record.extra["size"]) == (own[0].x, own[0].y, round(64 / mpp))
         assert record.thumbnail is not None
 
 

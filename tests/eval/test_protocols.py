@@ -15,7 +15,7 @@ from eosin.cli import main as eosin
 from eosin.config import load_recipe
 from eosin.data_builders.sources.catalogue import SOURCES
 from eosin.errors import ConfigError
-from eosin.eval.prompts import find_class_set, load_prompts, read_conch, worded
+from eosin.eval.prompts import find_class_set, load_prompts, read_conch, worded, worded_as
 from eosin.eval.tasks.zero_shot import class_weights
 from eosin.labels import LabelClass, LabelSet
 from eosin.numerics import unit_rows
@@ -72,6 +72,32 @@ def test_class_sets_differ_between_protocols_as_published() -> None:
     assert find_class_set("pathgen/lc_lung").templates == ("An image of {name}",)
     with pytest.raises(ConfigError, match=r"has the sets: .*nct_crc"):
         find_class_set("conch/bones")
+
+
+def test_only_its_own_class_names_make_a_run_the_published_protocol() -> None:
+    own = worded_as("prompts/plip", "plip/nct_crc")
+    assert (own.title, own.name) == ("PLIP", "plip v1")
+    assert own.draws[0]["ADI"] == ("An H&E image patch of adipose tissue.",)
+    assert worded_as("prompts/musk", "quilt/pcam").title == "MUSK"
+    assert worded_as("prompts/pathgen", "pathgen/nct_crc").draws[0]["ADI"] == ("An H&E patch of adipose",)
+    mixed = worded_as("prompts/pathgen", "quilt/nct_crc")
+    assert (mixed.title, mixed.name) == ("PathGen templates, class names: quilt/nct_crc", "pathgen v1 + quilt/nct_crc")
+    assert worded_as("prompts/conch", "pathgen/nct_crc").title.startswith("CONCH templates")
+    # PathGen's own template does not enter another protocol.
+    assert worded_as("prompts/quilt", "pathgen/nct_crc").draws[0]["ADI"][0] == "a histopathology slide showing adipose"
+    assert worded("prompts/conch", TISSUES).title == "CONCH templates, class names: label set"
+    assert worded("prompts/histology", TISSUES).title == "Histology tiles"
+    assert worded_as("prompts/bare", "quilt/pcam").title == "Names alone"
+
+
+@pytest.mark.parametrize("protocol", ["plip", "quilt", "musk", "pathgen", "biomedclip"])
+def test_a_protocol_of_one_name_a_class_never_averages_names(protocol: str) -> None:
+    wording = worded(f"prompts/{protocol}", LabelSet({"A": LabelClass("fat", ("fat", "adipose tissue")), "B": LabelClass("mucus")}))
+    templates = load_prompts(f"prompts/{protocol}").templates
+    assert wording.draws[0]["A"] == tuple(template.replace("{name}", "fat") for template in templates)
+    assert "templates" in wording.title
+    with pytest.raises(ConfigError, match="one name a class"):
+        worded_as(f"prompts/{protocol}", "conch/nct_crc")
 
 
 def test_every_template_meets_every_name_and_the_mean_has_unit_length() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from eosin.artefacts import open_artefact
 from eosin.cli import main as eosin
@@ -105,6 +106,59 @@ def test_slides_are_classed_by_their_highest_tiles_and_keep_a_heat_map(bench: An
     assert picture.shape == (48, 64, 3)
     assert int(picture[8, 8, 0]) - int(picture[8, 8, 2]) > int(picture[40, 8, 0]) - int(picture[40, 8, 2])
     assert eosin(["eval", "score", "demo/report", f"predictions=[{bench.root / 'out'}]", "--out", str(bench.root / "scores")]) == 0
+
+
+def test_classes_without_slides_stay_answers_and_are_named(
+    bench: Any, embedder: Any, write_records: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row for n in range(3) for row in slide_tiles(f"s{n}", "PINK", "test", tumour=2)]
+    write_records(bench.root / "tiles", "embeddings", rows, {"fingerprint": embedder.fingerprint, "classes": ["PINK"]})
+    label_file(bench, "PINK", "BLUE", "GREEN")
+    assert run(bench, bench.root / "tiles", "eval/slides-topk", "pooling=mean") == 0
+    assert "no slide of BLUE, GREEN" in " ".join(capsys.readouterr().err.split())
+    assert {row.options for row in rows_of(bench.root / "out")} == {("PINK", "BLUE", "GREEN")}
+    assert {row.reply for row in rows_of(bench.root / "out")} == {"GREEN"}
+    inputs = (f"model={bench.clip}", f"data={bench.root / 'tiles'}", "--out", str(bench.root / "alone"))
+    assert eosin(["eval", "run", "eval/slides-topk", *inputs]) == 2
+    assert "every answer would be right" in " ".join(capsys.readouterr().err.split())
+
+
+def test_slides_of_other_splits_tell_of_classes_too(bench: Any, embedder: Any, write_records: Any) -> None:
+    rows = slide_tiles("s0", "PINK", "test") + slide_tiles("s1", "BLUE", "train")
+    rows = [Embedding(**{**vars(row), "label": {"PINK": "pink tissue", "BLUE": "blue nuclei"}[str(row.label)]}) for row in rows]
+    write_records(bench.root / "tiles", "embeddings", rows, {"fingerprint": embedder.fingerprint})
+    inputs = (f"model={bench.clip}", f"data={bench.root / 'tiles'}", "--out", str(bench.root / "out"))
+    assert eosin(["eval", "run", "eval/slides-topk", *inputs]) == 0
+    assert [row.options for row in rows_of(bench.root / "out")] == [("blue nuclei", "pink tissue")]
+
+
+@pytest.mark.parametrize("pooling", ["topk_mean", "topk_sum", "mean", "class_share"])
+def test_scores_of_slides_are_scikit_learns(bench: Any, embedder: Any, write_records: Any, pooling: str) -> None:
+    rng = np.random.default_rng(3)
+    names = list(COLOURS)
+    rows = []
+    for number in range(30):
+        label = names[number % 3]
+        colours = [label if rng.random() < 0.45 else names[rng.integers(3)] for _ in range(7)]
+        rows += [tile(f"s{number:02d}", place, colour, "test", label) for place, colour in enumerate(colours)]
+    write_records(bench.root / "tiles", "embeddings", rows, {"fingerprint": embedder.fingerprint})
+    label_file(bench, *names)
+    assert run(bench, bench.root / "tiles", "eval/slides-topk", f"pooling={pooling}", "k=4") == 0
+    assert eosin(["eval", "score", "demo/report", f"predictions=[{bench.root / 'out'}]", "--out", str(bench.root / "scores")]) == 0
+    found = json.loads((bench.root / "scores" / "scores.json").read_text())["rows"][0]["metrics"]
+    weights = embedder.embed_texts(["pink tissue", "blue nuclei", "green ink"])
+    pooled = []
+    for number in range(30):
+        vectors = np.array([row.vector for row in rows if row.slide == f"s{number:02d}"], dtype=np.float32)
+        pooled.append(POOLINGS[pooling]((vectors @ weights.T).astype(np.float64), Pooling(4, 10.0, (), 0.5)))
+    scores = np.stack(pooled)
+    sure = scores if pooling == "class_share" else softmax(scores * embedder.logit_scale)
+    gold = np.arange(30) % 3
+    wanted = roc_auc_score(gold, sure, multi_class="ovr")
+    assert found["auroc"]["value"] == pytest.approx(wanted, abs=1e-6)
+    assert found["accuracy"]["value"] == pytest.approx(accuracy_score(gold, scores.argmax(axis=1)), abs=1e-6)
+    assert found["weighted_f1"]["value"] == pytest.approx(f1_score(gold, scores.argmax(axis=1), average="weighted"), abs=1e-6)
+    assert 0.5 < wanted < 1.0
 
 
 def test_the_tumour_ratio_detects_and_normal_slides_count_as_normal(bench: Any, slides: Path, embedder: Any, write_records: Any) -> None:
