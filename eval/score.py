@@ -26,7 +26,7 @@ from eosin.eval.predictions import Rows, RunKey, model_names, read_runs, read_sh
 from eosin.eval.report import Report, render_html, render_markdown
 from eosin.eval.scored import Scored
 from eosin.eval.scorers import SCORERS
-from eosin.eval.summary import flat_scores
+from eosin.eval.summary import flat_scores, left_out
 from eosin.progress import say, show_table, track
 
 SCORES_FILE = "scores.json"
@@ -53,9 +53,21 @@ def score_predictions(config: ScoreConfig, inputs: Inputs, out: Path, *, overwri
             with replacing(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         artefact = writer.finish({"summary": scores["summary"]})
-    rows = [(key, f"{value:.3f}") for key, value in scores["summary"].items()]
-    show_table(f"{config.title}: {out / 'report.html'}", ["score", "value"], rows)
+    _show(scores, f"{config.title}: {out / 'report.html'}")
     return artefact
+
+
+def _show(scores: Mapping[str, Any], title: str) -> None:
+    """The summary, and below it every run that it leaves out."""
+    show_table(title, ["score", "value"], [(key, f"{value:.3f}") for key, value in scores["summary"].items()])
+    rows = [
+        (key, row["name"], row["protocol"] or "–", row["benchmark"][:8], row["main"], "–" if value is None else f"{value:.3f}")
+        for key, row in left_out(scores["rows"])
+        for value in [row["metrics"][row["main"]]["value"]]
+    ]
+    if rows:
+        title = f"{len(rows)} not in the summary: several runs share a key, or a score is not defined"
+        show_table(title, ["key", "model", "protocol", "data", "score", "value"], rows)
 
 
 def _scored(key: RunKey, rows: Rows) -> Scored:

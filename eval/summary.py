@@ -40,9 +40,22 @@ def flat_scores(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float 
     Args:
         rows: the `rows` of a `scores.json`.
     """
-    claimed: dict[str, list[dict[str, float | None]]] = {}
+    found = {}
+    for key, claims in _claims(rows).items():
+        if len(claims) == 1:
+            main = claims[0]["metrics"][claims[0]["main"]]
+            found[key] = {name: main[name] for name in ("value", "low", "high")}
+    return found
+
+
+def left_out(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The runs that `flat_scores` leaves out, each with the key that it shares with others; or whose score is not defined."""
+    claims = _claims(rows).items()
+    return [(key, row) for key, found in claims for row in found if len(found) > 1 or row["metrics"][row["main"]]["value"] is None]
+
+
+def _claims(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    claimed: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        main = row["metrics"][row["main"]]
-        key = summary_key(row["task"], row["model"], row["condition"])
-        claimed.setdefault(key, []).append({name: main[name] for name in ("value", "low", "high")})
-    return {key: found[0] for key, found in sorted(claimed.items()) if len(found) == 1}
+        claimed.setdefault(summary_key(row["task"], row["model"], row["condition"]), []).append(row)
+    return dict(sorted(claimed.items()))

@@ -148,13 +148,23 @@ def test_the_same_predictions_give_the_same_bytes(tmp_path: Path, make_predictio
     assert not re.search(r"20\d\d-\d\d-\d\d", page)
 
 
-def test_the_summary_leaves_out_what_two_models_would_claim(tmp_path: Path, make_predictions: Make, write_records: Write) -> None:
+def test_the_summary_leaves_out_what_two_models_would_claim_and_score_shows_it(
+    tmp_path: Path, make_predictions: Make, write_records: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [("q0", "a", "fat", "fat"), ("q1", "b", "fat", "mucus")]
     write_records(tmp_path / "one", "predictions", make_predictions(rows))
-    write_records(tmp_path / "two", "predictions", make_predictions(rows, model="n"))
-    scores = score(tmp_path / "out", tmp_path / "one", tmp_path / "two")
-    assert len(scores["rows"]) == 2
-    assert scores["summary"] == {}
+    write_records(tmp_path / "two", "predictions", make_predictions(rows[:1], model="n"))
+    write_records(tmp_path / "mcq", "predictions", make_predictions(rows, task="mcq", options=("fat", "mucus")))
+    scores = score(tmp_path / "out", tmp_path / "one", tmp_path / "two", tmp_path / "mcq")
+    assert len(scores["rows"]) == 3
+    assert scores["summary"] == {"mcq": 0.5}
+    said = capsys.readouterr()
+    lines = (said.out + said.err).splitlines()
+    assert any("2 not in the summary" in line for line in lines)
+    shown = [line for line in lines if "open_exact" in line]
+    assert ["0.500" in shown[0], "1.000" in shown[1]] == [True, True]
+    score(tmp_path / "alone", tmp_path / "mcq")
+    assert "not in the summary" not in capsys.readouterr().out
 
 
 def test_summary_keys_are_the_ones_that_are_quoted() -> None:
