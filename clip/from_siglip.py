@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eosin.clip.convert_siglip import BLOCKS, PLAIN, POOL_KEY_VALUE, POOL_QUERY, TRUNK
 from eosin.clip.from_transformers import join_projections, read_hf_config, read_hf_weights
+from eosin.clip.tokens import cleans_itself
 from eosin.errors import Unsupported
 from eosin.models.open_clip import VISION_FOLDER
 
@@ -88,6 +89,7 @@ def model_cfg_of_siglip(folder: Path) -> dict[str, Any]:
             "pool_type": "last",
             "norm_kwargs": {"eps": text.layer_norm_eps},
             **({"act_kwargs": arguments} if arguments else {}),
+            **({"tokenizer_kwargs": {"clean": "canonicalize"}} if cleans_itself(folder) else {}),
         },
     }
 

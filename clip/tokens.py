@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eosin.artefacts.files import read_json, write_json
 from eosin.clip.config import TokenizerConfig
 from eosin.errors import ConfigError, InputError
 from eosin.models.open_clip import TEXT_FOLDER, TOKENIZER_FILES, tokenizer_of
@@ -29,6 +30,7 @@ OPEN_CLIP_VOCABULARY = 49408
 # open_clip takes the tokenizer from the model's own folder whenever this name is set, whatever it is.
 TOKENIZER_NAME = "own"
 _BYTES = 256
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int, *, lowercase: bool) -> Tokenizer:
@@ -121,6 +123,10 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
         for name in TOKENIZER_FILES:
             if (source / name).is_file():
                 (folder / name).write_bytes((source / name).read_bytes())
+        if cleans_itself(source):
+            # The class reads sentencepiece's own file; tokenizer.json holds the same vocabulary.
+            values = {**read_json(folder / _TOKENIZER_CONFIG), "tokenizer_class": "PreTrainedTokenizerFast"}
+            write_json(folder / _TOKENIZER_CONFIG, values)
         return
     from transformers import AutoTokenizer
 
@@ -131,6 +137,12 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: its tokenizer cannot be read: {error}") from error
     tokenizer.save_pretrained(str(folder))
+
+
+def cleans_itself(folder: Path) -> bool:
+    """Whether the folder's tokenizer is Google's SiglipTokenizer, which takes case and punctuation from texts in code of its own."""
+    path = folder / _TOKENIZER_CONFIG
+    return path.is_file() and read_json(path).get("tokenizer_class") == "SiglipTokenizer"
 
 
 def same_tokenizer(first: Path, second: Path) -> bool:

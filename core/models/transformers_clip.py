@@ -5,6 +5,7 @@ Images go through the PIL image processor: the torchvision one, transformers' de
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from eosin.errors import ArtefactError, InputError, MissingDependency, Unsupported
+from eosin.errors import ArtefactError, InputError, MissingDependency
 from eosin.images import Pixels
 from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
@@ -103,8 +104,7 @@ class TransformersEmbedder(TwoTowerEmbedder):
         self.model = _load_model(spec.path).to(self.device)
         self._processor = load_image_processor(spec.path)
         self._two_towers = hasattr(self.model, "get_text_features")
-        told = any((Path(spec.path) / name).is_file() for name in _TOKENIZERS)
-        self._tokenizer = _load_tokenizer(spec.path) if self._two_towers and told else None
+        self._reads = self._two_towers and any((Path(spec.path) / name).is_file() for name in _TOKENIZERS)
         self._dim = self._probe()
 
     @property
@@ -121,12 +121,17 @@ class TransformersEmbedder(TwoTowerEmbedder):
     @property
     def supports(self) -> frozenset[str]:
         """See `Embedder`."""
-        return frozenset({"image", "text", "pair"} if self._tokenizer is not None else {"image"})
+        return frozenset({"image", "text", "pair"} if self._reads else {"image"})
 
     @property
     def fingerprint(self) -> str:
         """See `Embedder`."""
         return self._fingerprint
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        """Loaded with the first text: images need none, and some want a library of their own."""
+        return _load_tokenizer(self._spec.path)
 
     def _probe(self) -> int:
         """The length of a vector, which configs of different families keep under different names."""
@@ -149,8 +154,6 @@ class TransformersEmbedder(TwoTowerEmbedder):
         return _pooled(self.model(pixel_values=pixels))
 
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
-        if self._tokenizer is None:
-            raise Unsupported(f"{self._spec.path} has no tokenizer; it embeds images only")
         # No attention mask: CLIP's mask is causal and SigLIP was trained on padded texts.
         length = self.model.config.text_config.max_position_embeddings
         tokens = self._tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
@@ -187,7 +190,7 @@ def _load_tokenizer(folder: str) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         raise InputError(f"{folder}: its tokenizer cannot be loaded: {shorten(str(error), _SAID)}") from error
 
 

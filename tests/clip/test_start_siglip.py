@@ -1,5 +1,6 @@
 """A Hugging Face SiglipModel is a start, and SigLIP's objective leads back to Hugging Face."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,17 @@ def test_training_goes_on_from_a_siglipmodel_and_its_export_is_one_again(
     assert old.keys() == new.keys()
     for name, weight in old.items():
         torch.testing.assert_close(new[name], weight, msg=name)
+
+
+def test_googles_tokenizer_is_carried_over_without_the_library_it_asks_for(pairs_artefact: Artefact, train: Train, tmp_path: Path) -> None:
+    folder, theirs = siglip_folder(tmp_path / "hf", "gelu")
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "tokenizer_class": "SiglipTokenizer"}))
+    model = train(pairs_artefact, tmp_path / "out", f"start={folder}", "tokenizer.kind=init", "objective.name=siglip", *HALF, *STILL)
+    assert model.manifest["results"]["started_from"] == "all weights"
+    check_same(load_open_clip(model.path), theirs, model.path)
+    loud, plain = tokenizer_of(model.path)(["A RED, square!", "a red square"])
+    assert torch.equal(loud, plain), "as Google's tokenizer cleans texts"
 
 
 def test_a_siglipmodel_trained_further_without_a_bias_exports_with_a_bias_of_0(
