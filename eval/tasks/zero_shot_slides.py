@@ -53,7 +53,8 @@ def zero_shot_slides_step(config: SlideZeroShotConfig, inputs: Inputs) -> tuple[
     wording = _wording(config, _known_labels(data, inputs.artefacts.get("slides")))
     options = _options(config, wording, slides)
     aggregate, scores = "median" if len(wording.draws) > 1 else "", "logits" if config.pooling in OF_COSINES else "plain"
-    rules = protocol_facts(f"{config.pooling} {wording.name}", config, aggregate, wording.metric, scores)
+    rules = protocol_facts(f"{config.pooling} {wording.name} {wording.hash[:8]}", config, aggregate, wording.metric, scores)
+    rules["protocol"]["title"] = f"{config.pooling}, {wording.title}"
     facts = {
         "title": "Predictions: zero-shot classification of slides",
         "classes": list(options),

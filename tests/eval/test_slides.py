@@ -118,6 +118,11 @@ def test_classes_without_slides_stay_answers_and_are_named(
     assert "no slide of BLUE, GREEN" in " ".join(capsys.readouterr().err.split())
     assert {row.options for row in rows_of(bench.root / "out")} == {("PINK", "BLUE", "GREEN")}
     assert {row.reply for row in rows_of(bench.root / "out")} == {"GREEN"}
+    first = open_artefact(bench.root / "out").plan.facts["protocol"]
+    assert first["title"] == "mean, Names alone"
+    label_file(bench, "PINK", "BLUE")
+    assert run(bench, bench.root / "tiles", "eval/slides-topk", "pooling=mean", out="fewer") == 0
+    assert open_artefact(bench.root / "fewer").plan.facts["protocol"]["id"] != first["id"]
     inputs = (f"model={bench.clip}", f"data={bench.root / 'tiles'}", "--out", str(bench.root / "alone"))
     assert eosin(["eval", "run", "eval/slides-topk", *inputs]) == 2
     assert "every answer would be right" in " ".join(capsys.readouterr().err.split())
