@@ -248,8 +248,8 @@ class _Tasks:
         return self.running.pop(answer)
 
     def dismiss(self) -> None:
-        for answer in self.running:
-            self._ray.cancel(answer, force=True)
+        # Nothing is cancelled: Ray aborts the whole process where a cancellation meets an answer. The few tasks on their way end, or go with
+        # the cluster; what they finish is a checkpoint like any other.
         _await(self._ray, self.running)
 
 
