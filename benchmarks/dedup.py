@@ -37,15 +37,12 @@ from eosin.data_builders.duplicates.union import components
 from eosin.data_builders.phantoms import SCANNERS, TISSUES, TileSpec, render_tile
 from eosin.images import encode_png
 from eosin.models.specs import EmbedderSpec, load_embedder
+from eosin.numerics import STAINS
 
 MILLION = 1_000_000
 PROCESSES = 2
 Pixels = NDArray[np.uint8]
 Random = np.random.Generator
-
-# Hematoxylin, eosin and a residual in optical density (Ruifrok and Johnston 2001).
-_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-_STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
 
 
 def window(pixels: Pixels, draw: Random) -> Pixels:
@@ -90,9 +87,9 @@ def turned(pixels: Pixels, draw: Random) -> Pixels:
 
 def stained(pixels: Pixels, draw: Random) -> Pixels:
     """Stains scaled by 0.8 to 1.2 and shifted by 0.05 (Tellez et al. 2018)."""
-    amounts = -np.log((pixels.astype(np.float64) + 1) / 256) @ np.linalg.inv(_STAINS)
+    amounts = -np.log((pixels.astype(np.float64) + 1) / 256) @ np.linalg.inv(STAINS)
     amounts = amounts * draw.uniform(0.8, 1.2, 3) + draw.uniform(-0.05, 0.05, 3)
-    return np.clip(256 * np.exp(-amounts @ _STAINS) - 1, 0, 255).astype(np.uint8)
+    return np.clip(256 * np.exp(-amounts @ STAINS) - 1, 0, 255).astype(np.uint8)
 
 
 TRANSFORMS: dict[str, Callable[[Pixels, Random], Pixels]] = {

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.clip.config import AugmentConfig, ImageConfig
+from eosin.numerics import STAINS
 from eosin.seeds import generator
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 Floats64 = NDArray[np.float64]
 
-# Optical density of hematoxylin, eosin and residual (DAB) in R, G, B (Ruifrok and Johnston 2001), unit rows.
-_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-STAINS = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
 # Tellez et al. 2018 add as much as they multiply, in stain units; a tenth of it keeps the white background nearly white.
 _OFFSET_SHARE = 0.1
 # Mean and standard deviation of R, G and B in [0, 1] over tiles of H&E sections, from dense to pale and from flat to contrasty.

@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from eosin.clip.architecture import find_architecture, write_open_clip_config
-from eosin.clip.config import ClipExportConfig
+from eosin.clip.model_config import ClipExportConfig
 from eosin.clip.starting import bare_weights
 from eosin.errors import ArtefactError, ConfigError
 from eosin.models.open_clip import CONFIG_FILE, build_open_clip, noted_activation

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from eosin.artefacts import ArtefactWriter, Plan
 from eosin.artefacts.files import SCRATCH
-from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
+from eosin.clip.config import ClipTrainConfig
+from eosin.clip.model_config import ClipEmbedConfig, ClipExportConfig
 from eosin.commands import Inputs, add_engine, building_parser, engine_of, open_inputs, read_config
 from eosin.config import settings_of
 from eosin.errors import ConfigError

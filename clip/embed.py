@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eosin.artefacts import Artefact, Plan, Task
-from eosin.clip.config import ClipEmbedConfig
 from eosin.clip.embed_images import ArtefactImages, FolderImages, Found, Images
 from eosin.clip.embed_slides import SlideTiles
+from eosin.clip.model_config import ClipEmbedConfig
 from eosin.commands import Inputs
 from eosin.config import settings_of
 from eosin.errors import ConfigError

@@ -9,9 +9,9 @@ from typing import Any
 from eosin.artefacts import ArtefactWriter
 from eosin.artefacts.files import replacing
 from eosin.clip.architecture import check_activation
-from eosin.clip.config import ClipExportConfig
 from eosin.clip.convert import Ids, check_convertible, clip_config, convert_weights
 from eosin.clip.convert_siglip import check_siglip, convert_siglip_weights, is_siglip, siglip_config
+from eosin.clip.model_config import ClipExportConfig
 from eosin.clip.parity import check_features, check_pixels, compare, feature_differences, pixel_differences, text_features
 from eosin.errors import EosinError, Unsupported
 from eosin.models.open_clip import OpenClipModel, load_open_clip, preprocessing_of, read_open_clip_config, tokenizer_of

@@ -11,6 +11,10 @@ from eosin.errors import InputError
 
 Floats = NDArray[np.float32]
 
+_DENSITIES = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+# Optical density of haematoxylin, eosin and residual (DAB) in R, G, B (Ruifrok and Johnston 2001), float64 [3, 3], unit rows.
+STAINS = _DENSITIES / np.linalg.norm(_DENSITIES, axis=1, keepdims=True)
+
 
 def unit_rows(vectors: NDArray[np.floating]) -> Floats:
     """Rows scaled to unit length.

@@ -248,8 +248,8 @@ class _Tasks:
         return self.running.pop(answer)
 
     def dismiss(self) -> None:
-        # Nothing is cancelled: Ray aborts the whole process where a cancellation meets an answer. The few tasks on their way end, or go with
-        # the cluster; what they finish is a checkpoint like any other.
+        # Nothing is cancelled: Ray aborts the whole process where a cancellation meets an answer. The few tasks on their way end, or go
+        # with the cluster; what they finish is a checkpoint like any other.
         _await(self._ray, self.running)
 
 

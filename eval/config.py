@@ -21,6 +21,13 @@ def check_split(split: str, **counts: int | None) -> None:
             raise ConfigError(f"{name} must be 1 or more; got {count}")
 
 
+def check_model(task: str, **places: object) -> None:
+    """Refuse no model and more than one."""
+    if sum(map(bool, places.values())) != 1:
+        shown = {"model": "model=ARTEFACT", "folder": "folder=DIR", "endpoint": "endpoint (url and model)"}
+        raise ConfigError(f"{task} needs one of {', '.join(shown[place] for place in places)}; got {sum(map(bool, places.values()))}")
+
+
 def _check_tasks(tasks: tuple[str, ...]) -> None:
     unknown = [task for task in tasks if task not in TASKS]
     if unknown or not tasks:
@@ -85,8 +92,7 @@ class ZeroShotConfig:
     def __post_init__(self) -> None:
         check_split(self.split, limit=self.limit, shard_size=self.shard_size, batch_size=self.batch_size)
         check_split(self.reference_split)
-        if bool(self.model) == bool(self.folder):
-            raise ConfigError("zero_shot needs one of model=ARTEFACT and folder=DIR")
+        check_model(self.task, model=self.model, folder=self.folder)
         named = [name for name in (self.labels, self.class_names, self.prompts if self.prompts.endswith(".json") else "") if name]
         if len(named) > 1:
             raise ConfigError(f"labels, class_names and a .json file of prompts each name the classes: keep one of {', '.join(named)}")
@@ -172,8 +178,7 @@ class VqaConfig:
         _check_tasks(self.tasks)
         if self.instructions:
             _check_tasks(tuple(self.instructions))
-        if sum(map(bool, (self.model, self.folder, self.endpoint))) != 1:
-            raise ConfigError("vqa needs one of model=ARTEFACT, folder=DIR and endpoint (url and model)")
+        check_model(self.task, model=self.model, folder=self.folder, endpoint=self.endpoint)
         if self.condition == "evidence" and not (self.index and self.embedder):
             raise ConfigError("condition evidence needs index=ARTEFACT and embedder=ARTEFACT")
 

@@ -20,10 +20,9 @@ from eosin.errors import MissingDependency
 from eosin.eval.pictures import uncompressed
 from eosin.eval.tasks.names import Corruption
 from eosin.images import Pixels, decode_image, encode_jpeg
+from eosin.numerics import STAINS
 
 Random = np.random.Generator
-# Optical density of haematoxylin, eosin and the rest, in R, G, B (Ruifrok and Johnston 2001, table 2).
-_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
 
 def corrupt(image: bytes, name: Corruption, severity: int) -> bytes:
@@ -132,9 +131,8 @@ def _stain_shift(pixels: Pixels, level: int, rng: Random) -> Pixels:
     """Haematoxylin and eosin stronger or weaker, each on its own."""
     reach = (0.1, 0.2, 0.3, 0.4, 0.55)[level]
     factors = np.concatenate([1 + reach * rng.choice([-1.0, 1.0], 2), [1.0]])
-    stains = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
-    density = -np.log(np.maximum(pixels, 1) / 255.0) @ np.linalg.inv(stains)
-    return _bytes(255.0 * np.exp(-(density * factors) @ stains))
+    density = -np.log(np.maximum(pixels, 1) / 255.0) @ np.linalg.inv(STAINS)
+    return _bytes(255.0 * np.exp(-(density * factors) @ STAINS))
 
 
 def _bytes(values: NDArray[np.floating]) -> Pixels:

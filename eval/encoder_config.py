@@ -7,7 +7,7 @@ from typing import Literal
 
 from eosin.config import input_path
 from eosin.errors import ConfigError
-from eosin.eval.config import check_split
+from eosin.eval.config import check_model, check_split
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class RetrievalConfig:
 
     def __post_init__(self) -> None:
         check_split(self.split, limit=self.limit, shard_size=self.shard_size, batch_size=self.batch_size)
-        if bool(self.model) == bool(self.folder):
-            raise ConfigError("retrieval needs one of model=ARTEFACT and folder=DIR")
+        check_model(self.task, model=self.model, folder=self.folder)
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,7 @@ class SlideZeroShotConfig:
 
     def __post_init__(self) -> None:
         check_split(self.split, k=self.k, batch_size=self.batch_size, heat_map_side=self.heat_map_side)
-        if bool(self.model) == bool(self.folder):
-            raise ConfigError("zero_shot_slides needs one of model=ARTEFACT and folder=DIR")
+        check_model(self.task, model=self.model, folder=self.folder)
         if self.pooling == "tumour_ratio" and not self.normal:
             raise ConfigError("pooling=tumour_ratio needs normal=[CLASS, ...]: which classes are no tumour")
         if self.labels and self.class_names:

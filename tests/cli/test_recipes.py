@@ -13,7 +13,8 @@ import pytest
 from transformers import LlamaConfig
 
 from eosin.clip.architecture import find_architecture
-from eosin.clip.config import ClipEmbedConfig, ClipExportConfig, ClipTrainConfig
+from eosin.clip.config import ClipTrainConfig
+from eosin.clip.model_config import ClipEmbedConfig, ClipExportConfig
 from eosin.config import load_recipe
 from eosin.data_builders.balance import BalanceConfig
 from eosin.data_builders.cleaning.clean import CleanConfig

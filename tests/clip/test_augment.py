@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from eosin.clip.augment import STAINS, Draws, draw, normalise, recolour
+from eosin.clip.augment import Draws, draw, normalise, recolour
 from eosin.clip.config import AugmentConfig, ImageConfig
 from eosin.clip.crops import crop
+from eosin.numerics import STAINS
 
 PLAIN = AugmentConfig(symmetries="none", crop_area=1.0, crop_ratio=1.0, stain=0.0, brightness=0.0)
 

@@ -12,9 +12,9 @@ from transformers import AutoImageProcessor, AutoModel, AutoProcessor, CLIPModel
 
 import eosin.clip.export as export_module
 from eosin.artefacts import Artefact, ArtefactWriter, Plan
-from eosin.clip.config import ClipExportConfig
 from eosin.clip.convert import check_convertible
 from eosin.clip.export import export
+from eosin.clip.model_config import ClipExportConfig
 from eosin.clip.parity import Difference, check_pixels, compare
 from eosin.errors import EosinError, Unsupported
 from eosin.models.open_clip import OpenClipEmbedder, load_open_clip, preprocessing_of
