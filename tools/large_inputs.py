@@ -40,18 +40,19 @@ H5_SIDE = 96
 JSON_BYTES = 10**9
 
 
-def tissue(rng: np.random.Generator, height: int, width: int) -> ImageArray:
+def tissue(rng: np.random.Generator, height: int, width: int, cell: int = 4) -> ImageArray:
     """uint8 [height, width, 3]: pink noise of cells' size, enough for the judgements of a tile."""
-    coarse = rng.integers(0, 90, (height // 4, width // 4, 1))
+    coarse = rng.integers(0, 90, (height // cell, width // cell, 1))
     base = np.array([235, 160, 200]) - coarse * np.array([0.9, 1.0, 0.5])
-    return np.kron(base.clip(0, 255).astype(np.uint8), np.ones((4, 4, 1), np.uint8))
+    return np.kron(base.clip(0, 255).astype(np.uint8), np.ones((cell, cell, 1), np.uint8))
 
 
 def write_slide(folder: Path, share: float) -> dict[str, Any]:
     """A pyramid of one slide; what builds it."""
     side = max(4, round(SLIDE_TILES * share**0.5)) * TILE_PX
     rng = np.random.default_rng(0)
-    patch = tissue(rng, TILE_PX, 4096)
+    # Cells so large make tiles of 8 KB: a TIFF of all of them must stay under 4 GiB.
+    patch = tissue(rng, TILE_PX, 4096, cell=16)
     wide = np.tile(patch, (1, -(-side // 4096), 1))[:, :side]
     folder.mkdir()
     write_pyramid(folder / "large.tiff", (side, side), 0.5, (np.roll(wide, 37 * row, axis=1) for row in range(side // TILE_PX)))
