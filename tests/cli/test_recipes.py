@@ -113,7 +113,7 @@ RECIPES = {
     "data/write-instructions": Recipe(InstructionsConfig),
     "data/write-reports": Recipe(InstructionsConfig),
 }
-ARCHITECTURES = {"clip-vit-192x6-96": "clip", "clip-conch-b16-448": "clip", "clip-resnet-16-128": "clip", "llama-256x4": "llama"}
+ARCHITECTURES = {"clip-vit-192x6-96": "clip", "clip-conch-b16-448": "clip", "clip-resnet-16-160": "clip", "llama-256x4": "llama"}
 # vLLM's constraints are read in tests/serve/test_vllm_env.py, the chat template in tests/llm/test_encoding.py.
 READ_ELSEWHERE = {"vllm/constraints.txt", "vllm/constraints-cuda.txt", "templates/eosin.jinja"}
 
