@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from eosin.config import input_path, settings_of
 from eosin.data_builders.exports.samples import columns_of, exported, image_file, no_caption, records_of, tasks_of
 from eosin.errors import ArtefactError, ImageError
 from eosin.pipeline import Step
-from eosin.records import Conversation, Exported, ImageText, Message, Part, Record, Reject
+from eosin.records import Conversation, Exported, ImageText, Message, Part, Record, Reject, json_text
 
 IMAGE_TOKEN = "<image>"
 RECORDS_A_TASK = 1000
@@ -86,7 +85,7 @@ class WriteLlava:
                     told.append(Reject(record.id, error.reason, error.message))
                     continue
                 if isinstance(entry, dict):
-                    part.write(json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n")
+                    part.write(json_text(entry) + "\n")
                     told.append(exported(record, f"files/{task.split}.json", record.id))
                 else:
                     told.append(entry)

@@ -14,7 +14,6 @@ Files are those of the USTAR format, without owner and time, so that equal recor
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from eosin.config import input_path, settings_of
 from eosin.data_builders.exports.samples import columns_of, exported, image_file, no_caption, records_of, tasks_of
 from eosin.errors import ImageError, InputError
 from eosin.pipeline import Step
-from eosin.records import Conversation, Exported, ImageText, LabelledImage, Record, Reject
+from eosin.records import Conversation, Exported, ImageText, LabelledImage, Record, Reject, json_text
 
 Files = dict[str, bytes]
 
@@ -147,4 +146,4 @@ _FILES: dict[str, Callable[[Any, tuple[str, ...], dict[str, str]], Files]] = {
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+    return json_text(value).encode()

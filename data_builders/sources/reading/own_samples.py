@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from eosin.data_builders.sources.source import Refused
-from eosin.records import SCHEMAS, SPLITS, ImageText, from_table
+from eosin.records import SCHEMAS, SPLITS, ImageText, from_table, json_text
 
 GROUPS_UNKNOWN = "groups_unknown"
 _ALWAYS = ("id", "source", "licence", "group")
@@ -41,7 +40,7 @@ def restored(fields: Mapping[str, Any], image: bytes) -> ImageText:
         raise Refused("broken_record", f"{fields['id']}: extra is {str(extra)[:60]!r}; an object is wanted")
     added = {name: value for name, value in fields.items() if name not in schema.names and name != GROUPS_UNKNOWN}
     row = {name: value for name, value in fields.items() if name in schema.names}
-    row |= {"image": {"bytes": image, "path": None}, "extra": json.dumps({**added, **extra})}
+    row |= {"image": {"bytes": image, "path": None}, "extra": json_text({**added, **extra})}
     try:
         return from_table(ImageText, pa.Table.from_pylist([row], schema=schema))[0]
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
