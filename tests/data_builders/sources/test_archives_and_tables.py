@@ -232,6 +232,25 @@ def test_json_lines_have_any_fields_and_several_files(tmp_path: Path, jpeg: Jpeg
     }
 
 
+def test_halves_of_characters_are_rejects_and_the_run_goes_on(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    good = {"image": "a.jpg", "caption": "Glands."}
+    lines = [good, {**good, "caption": "cut \ud83d"}, {**good, "note": {"x": ["\ud83d"]}}, {**good, "image": "\ud83d.jpg"}, good]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    built = read_source("jsonl", tmp_path)
+    assert [record.id for record in built.records] == ["jsonl/a.jsonl#0", "jsonl/a.jsonl#4"]
+    assert built.rejects == {"a.jsonl#1": "broken_text", "a.jsonl#2": "broken_text", "a.jsonl#3": "image_missing"}
+
+
+def test_names_that_no_file_can_have_are_rejects(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    names = ["a.jpg", "n" * 5000, "n/" * 3000 + "b.jpg", "data:image/jpeg;base64," + "A" * 5000]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"image": name, "caption": "Glands."}) for name in names))
+    built = read_source("jsonl", tmp_path)
+    assert [record.id for record in built.records] == ["jsonl/a.jsonl#0"]
+    assert built.rejects == {"a.jsonl#1": "image_missing", "a.jsonl#2": "image_missing", "a.jsonl#3": "image_inline"}
+
+
 @pytest.fixture
 def rows(jpeg: Jpeg) -> datasets.Dataset:
     columns = {

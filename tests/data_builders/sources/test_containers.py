@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eosin.data_builders.sources.reading import json_files
 from eosin.data_builders.sources.reading.image_files import ImageFiles
-from eosin.data_builders.sources.reading.json_files import BROKEN, elements, list_sections, section_elements
+from eosin.data_builders.sources.reading.json_files import BROKEN, document, elements, list_sections, section_elements
 from eosin.data_builders.sources.reading.tables import row_sections, section_rows
 from eosin.data_builders.sources.source import Refused
 from eosin.errors import InputError
@@ -100,6 +100,19 @@ def test_a_json_list_that_was_cut_off_is_an_error_not_a_shorter_list(file: Path,
 def test_a_line_that_is_no_json_is_told_and_its_neighbours_stay(file: Path) -> None:
     file.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
     assert [element for _, element in elements(file)] == [{"a": 1}, BROKEN, {"a": 3}]
+
+
+def test_numbers_of_too_many_digits_are_text_and_nesting_too_deep_is_told(file: Path) -> None:
+    digits, deep = "1" * 5000, "[" * 100_000
+    file.write_text(f'{{"a": {digits}}}\n{{"a": {deep}\n{{"a": 3}}\n')
+    assert [element for _, element in elements(file)] == [{"a": digits}, BROKEN, {"a": 3}]
+    file.write_text(f'[{{"a": {digits}}}, {{"a": 3}}]')
+    assert [element for _, element in elements(file)] == [{"a": digits}, {"a": 3}]
+    file.write_text(f'[{{"a": 1}}, {{"a": {deep}')
+    with pytest.raises(InputError, match="byte 11 nests too deep"):
+        list(elements(file))
+    with pytest.raises(InputError, match="nests too deep"):
+        document(file)
 
 
 def test_a_quote_that_is_never_closed_is_an_error(file: Path) -> None:
