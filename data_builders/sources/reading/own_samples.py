@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from eosin.data_builders.sources.source import Refused
-from eosin.records import SCHEMAS, SPLITS, Conversation, ImageText, Record, from_table, json_text
+from eosin.records import SCHEMAS, SPLITS, Conversation, ImageText, Record, from_table, json_text, unwritable
 
 R = TypeVar("R", bound=Record)
 
@@ -33,7 +33,7 @@ def restored(fields: Mapping[str, Any], image: bytes) -> ImageText:
         image: the encoded bytes.
 
     Raises:
-        Refused: `broken_record`: a column is of another type.
+        Refused: `broken_record`: a column is of another type; see `unwritable`.
         InputError: the columns contradict each other.
     """
     return _record(ImageText, fields, {"image": {"bytes": image, "path": None}})
@@ -56,7 +56,7 @@ def restored_conversation(fields: Mapping[str, Any], read: Conversation) -> Conv
         read: what its turns and images say; its other columns count where the pair had none.
 
     Raises:
-        Refused: `broken_record`: a column is of another type.
+        Refused: `broken_record`: a column is of another type; see `unwritable`.
         InputError: the columns contradict each other.
     """
     asked = {} if "task" in fields else {"task": read.task, "answer": read.answer, "options": list(read.options)}
@@ -70,6 +70,9 @@ def _is_named(fields: Mapping[str, Any]) -> bool:
 
 def _record(kind: type[R], fields: Mapping[str, Any], beside: Mapping[str, Any]) -> R:
     schema = SCHEMAS[kind.kind]
+    why = unwritable(fields)
+    if why is not None:
+        raise Refused(*why)
     extra = fields.get("extra") or {}
     if not isinstance(extra, Mapping):
         raise Refused("broken_record", f"{fields['id']}: extra is {str(extra)[:60]!r}; an object is wanted")
@@ -78,5 +81,5 @@ def _record(kind: type[R], fields: Mapping[str, Any], beside: Mapping[str, Any])
     row |= {**beside, "extra": json_text({**added, **extra})}
     try:
         return from_table(kind, pa.Table.from_pylist([row], schema=schema))[0]
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise Refused("broken_record", f"{fields['id']}: its columns do not fit those of {kind.kind} ({error})") from error

@@ -109,6 +109,27 @@ def test_the_source_reads_pairs_back_as_questions_for_a_caption(
     assert back["s/case.7/tile 1.v2.jpg"].extra["ä"] == [1, {"b": None}]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("mpp", "wide", "broken_record"),
+        ("mpp", 10**400, "broken_record"),
+        ("slide", "\ud83d", "broken_text"),
+        ("extra", [1], "broken_record"),
+    ],
+)
+def test_columns_that_fit_no_record_are_a_reject(
+    write: Write, export: Export, conversations: list[Conversation], column: str, value: Any, reason: str
+) -> None:
+    out = export("llava", write(conversations[:2]))
+    first, second = entries(out)
+    first["eosin"][column] = value
+    (out / "files/train.json").write_text(json.dumps([first, second]))
+    found, back = read_back(out)
+    assert found.manifest["counts"]["rejected"] == {reason: 1}
+    assert list(back) == ["s/q.2"]
+
+
 def test_an_image_of_many_conversations_is_one_file(write: Write, export: Export, conversations: list[Conversation]) -> None:
     out = export("llava", write(conversations))
     assert len(list((out / "files/images").rglob("*.*"))) == 3
