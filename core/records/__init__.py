@@ -32,6 +32,7 @@ from eosin.records.kinds import (
     Tile,
     box_to_text,
 )
+from eosin.records.plain import json_text, unwritable
 
 __all__ = [
     "PART_TYPES",
@@ -63,5 +64,7 @@ __all__ = [
     "box_to_text",
     "from_table",
     "half_vectors",
+    "json_text",
     "to_table",
+    "unwritable",
 ]

@@ -30,6 +30,7 @@ from eosin.records.kinds import (
     Slide,
     Tile,
 )
+from eosin.records.plain import json_text
 
 SCHEMA_VERSION = 1
 
@@ -202,7 +203,7 @@ def to_table(kind: str, records: Iterable[Record], schema: pa.Schema | None = No
         for column in schema:
             value = getattr(record, column.name)
             if column.name == "extra":
-                columns["extra"].append(json.dumps(dict(value), sort_keys=True, ensure_ascii=False))
+                columns["extra"].append(json_text(dict(value)))
             else:
                 columns[column.name].append(_pack(value, column.type))
     return pa.table(columns, schema=schema)

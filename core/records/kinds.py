@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 from eosin.errors import InputError
+from eosin.records.plain import whole_text
 
 SPLITS = ("train", "val", "test", "none")
 ROLES = ("system", "user", "assistant", "tool")
@@ -331,11 +332,18 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that was not taken: its key at the source, a short stable reason, and what was wrong."""
+    """A record that was not taken: its key at the source, a short stable reason, and what was wrong.
+
+    Halves of characters in them are written as escapes: what is wrong with a record must not keep its reject from being stored.
+    """
 
     key: str
     reason: str
     message: str
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, whole_text(getattr(self, item.name)))
 
 
 def box_to_text(box: Box) -> str:

@@ -3,7 +3,7 @@
 The format is that of LLaVA (Liu et al. 2023): a list of `{"id", "image", "conversations": [{"from", "value"}]}`, from `human` or `gpt`;
 `<image>` in a value stands for an image. `image` is a path below `files/`, a list of paths where there are several images, and missing
 where there is none; a pair becomes the two turns of LLaVA's pretraining. All other columns stand under `eosin`, which LLaVA does not
-read.
+read, with `groups_unknown` where the artefact's facts say so; the source `llava` reads them back.
 
 Images are named by their content, so that many conversations about one image share its file. What LLaVA would stumble over, or read
 otherwise than it is meant, is rejected: turns that do not alternate, other roles, slides, text that holds the image token.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,10 @@ from eosin.artefacts import Artefact, Plan, Task
 from eosin.artefacts.files import SCRATCH, replacing
 from eosin.commands import open_inputs
 from eosin.config import input_path, settings_of
-from eosin.data_builders.exports.samples import columns_of, exported, image_file, no_caption, records_of, tasks_of
+from eosin.data_builders.exports.samples import columns_of, exported, groups_told, image_file, no_caption, records_of, tasks_of
 from eosin.errors import ArtefactError, ImageError
 from eosin.pipeline import Step
-from eosin.records import Conversation, Exported, ImageText, Message, Part, Record, Reject
+from eosin.records import Conversation, Exported, ImageText, Message, Part, Record, Reject, json_text
 
 IMAGE_TOKEN = "<image>"
 RECORDS_A_TASK = 1000
@@ -86,7 +85,7 @@ class WriteLlava:
                     told.append(Reject(record.id, error.reason, error.message))
                     continue
                 if isinstance(entry, dict):
-                    part.write(json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n")
+                    part.write(json_text(entry) + "\n")
                     told.append(exported(record, f"files/{task.split}.json", record.id))
                 else:
                     told.append(entry)
@@ -106,7 +105,7 @@ class WriteLlava:
         refused = _refused(record.id, messages)
         if refused is not None:
             return refused
-        entry: dict[str, Any] = {"id": record.id, "eosin": columns_of(record, *left_out)}
+        entry: dict[str, Any] = {"id": record.id, "eosin": columns_of(record, *left_out) | groups_told(self.data)}
         paths = [self._keep(image, kept) for image in images]
         if paths:
             entry["image"] = paths[0] if len(paths) == 1 else paths

@@ -64,6 +64,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def groups_told(data: Artefact) -> dict[str, str]:
+    """What every sample says of the artefact's groups, for files that leave its plan behind."""
+    unknown = data.plan.facts.get("groups_unknown")
+    return {"groups_unknown": str(unknown)} if unknown else {}
+
+
 def exported(record: Record, path: str, key: str) -> Exported:
     """Where a record went."""
     common = {item.name: getattr(record, item.name) for item in dataclasses.fields(Record) if item.name != "extra"}

@@ -14,7 +14,6 @@ Files are those of the USTAR format, without owner and time, so that equal recor
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from eosin.artefacts import Artefact, Plan, Task
 from eosin.artefacts.files import replacing
 from eosin.commands import open_inputs
 from eosin.config import input_path, settings_of
-from eosin.data_builders.exports.samples import columns_of, exported, image_file, no_caption, records_of, tasks_of
+from eosin.data_builders.exports.samples import columns_of, exported, groups_told, image_file, no_caption, records_of, tasks_of
 from eosin.errors import ImageError, InputError
 from eosin.pipeline import Step
-from eosin.records import Conversation, Exported, ImageText, LabelledImage, Record, Reject
+from eosin.records import Conversation, Exported, ImageText, LabelledImage, Record, Reject, json_text
 
 Files = dict[str, bytes]
 
@@ -96,17 +95,11 @@ class WriteTar:
                 told.append(self._add(tar, record, path, key))
         yield from told
 
-    @property
-    def _told(self) -> dict[str, str]:
-        """What every sample says of the artefact, for tar files leave its plan behind."""
-        unknown = self.data.plan.facts.get("groups_unknown")
-        return {"groups_unknown": str(unknown)} if unknown else {}
-
     def _add(self, tar: tarfile.TarFile, record: Record, path: str, key: str) -> Exported | Reject:
         if isinstance(record, ImageText) and not record.captions:
             return no_caption(record)
         try:
-            files = _FILES[self.data.kind](record, self.data.classes, self._told)
+            files = _FILES[self.data.kind](record, self.data.classes, groups_told(self.data))
         except ImageError as error:
             return Reject(record.id, error.reason, error.message)
         for suffix, content in files.items():
@@ -147,4 +140,4 @@ _FILES: dict[str, Callable[[Any, tuple[str, ...], dict[str, str]], Files]] = {
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+    return json_text(value).encode()

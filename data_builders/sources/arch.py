@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eosin.data_builders.sources.reading.fields import mapping, needed, text
-from eosin.data_builders.sources.reading.image_files import safe_name
+from eosin.data_builders.sources.reading.image_files import is_file, safe_name
 from eosin.data_builders.sources.reading.json_records import JsonRecords
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, NoOptions, Refused, Section, Source
 from eosin.images import read_image_file
@@ -73,7 +73,7 @@ class Arch(Source[NoOptions]):
         caption = needed(found, "no_caption", "caption")
         uuid = safe_name(needed(found, "no_image", "uuid"))
         images = (self.folder / name).parent / "images"
-        path = next((images / (uuid + suffix) for suffix in _SUFFIXES if (images / (uuid + suffix)).is_file()), None)
+        path = next((images / (uuid + suffix) for suffix in _SUFFIXES if is_file(images / (uuid + suffix))), None)
         if path is None:
             raise Refused("image_missing", f"{uuid}: neither .png nor .jpg of that name in {images.relative_to(self.folder)}")
         part, figure = key.partition("/")[0], text(found, "figure_id")

@@ -12,7 +12,7 @@ from typing import Any
 from eosin.data_builders.sources.source import Card, Item, Refused, Section, Source
 from eosin.errors import ImageError, InputError
 from eosin.images import decode_image, without_texts
-from eosin.records import Conversation, ImageText, LabelledImage, Record, Reject
+from eosin.records import Conversation, ImageText, LabelledImage, Record, Reject, unwritable
 
 TRIED = 20
 PLACES = 100
@@ -72,7 +72,10 @@ def record_or_reject(build: Any, key: str) -> Record | Reject:
         return Reject(key, error.reason, error.message)
     except InputError as error:
         return Reject(key, "invalid_record", str(error))
-    return record
+    except RecursionError:
+        return Reject(key, "nested_too_deep", "its fields are nested too deep to be read")
+    why = unwritable(record)
+    return record if why is None else Reject(key, *why)
 
 
 def repeated(key: str) -> Reject:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from eosin.data_builders.sources.reading.json_files import parsed
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source, sections_of
 from eosin.records import Record, Slide
 
@@ -110,7 +110,7 @@ def _token_lists(blocks: dict[str, str]) -> dict[str, Any]:
     for block, text in blocks.items():
         if "tokenized" in block:
             try:
-                found["token_labels" if block.startswith("label") else "tokens"] = json.loads(text)
+                found["token_labels" if block.startswith("label") else "tokens"] = parsed(text)
             except ValueError:
                 continue
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from eosin.data_builders.sources.reading.fields import planned_split, text
 from eosin.data_builders.sources.reading.image_files import ImageFiles
 from eosin.data_builders.sources.reading.names import split_of
 from eosin.data_builders.sources.reading.pairs import PairOptions, Row, pair_record
-from eosin.data_builders.sources.reading.parquet_files import image_bytes, need_fields, parquet_sections, section_records
+from eosin.data_builders.sources.reading.parquet_files import class_names, image_bytes, need_fields, parquet_sections, section_records
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Section, Source, sections_of
 from eosin.errors import InputError, MissingDependency
 from eosin.records import SPLITS, Record
@@ -115,11 +115,16 @@ class HuggingFace(Source[HuggingFaceOptions]):
 
     def _rows(self, section: Section) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if not (self.options.hub or self._is_saved):
-            yield from section_records(self.folder / section.name, section)
+            path = self.folder / section.name
+            names = class_names(path)
+            for number, row in section_records(path, section):
+                yield number, _named(row, names)
             return
         rows = self._loaded[section.name]
+        inner = {column: getattr(feature, "feature", feature) for column, feature in rows.features.items()}
+        names = {column: feature.names for column, feature in inner.items() if getattr(feature, "names", None)}
         for number in range(section.start, section.stop):
-            yield number, rows[number]
+            yield number, _named(rows[number], names)
 
     @property
     def _is_saved(self) -> bool:
@@ -142,13 +147,27 @@ class HuggingFace(Source[HuggingFaceOptions]):
         except (OSError, ValueError) as error:
             raise InputError(f"{self.options.hub or self.folder}: not readable as a data set ({error})") from error
         parts = found if isinstance(found, datasets.DatasetDict) else {"data": found}
-        return {name: _with_bytes(rows, self.options.image, datasets) for name, rows in parts.items()}
+        return {name: _with_bytes(rows, datasets) for name, rows in parts.items()}
 
 
-def _with_bytes(rows: Any, column: str, datasets: Any) -> Any:
-    if isinstance(rows.features.get(column), datasets.Image):
-        return rows.cast_column(column, datasets.Image(decode=False))
+def _with_bytes(rows: Any, datasets: Any) -> Any:
+    for column, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
     return rows
+
+
+def _named(row: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The row with its classes in words; -1, which stands for an unknown one, becomes null."""
+    return {column: _class_name(value, names[column]) if column in names else value for column, value in row.items()}
+
+
+def _class_name(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_class_name(item, names) for item in value]
+    if not isinstance(value, int) or value >= len(names):
+        return value
+    return names[value] if value >= 0 else None
 
 
 def _default_split(name: str) -> str:

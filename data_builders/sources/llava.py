@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,12 @@ from eosin.data_builders.sources.dialogue_files import DialogueFiles, image_name
 from eosin.data_builders.sources.reading.image_files import ImageFiles
 from eosin.data_builders.sources.reading.json_files import elements
 from eosin.data_builders.sources.reading.names import split_of
+from eosin.data_builders.sources.reading.own_samples import GROUPS_UNKNOWN, own_columns, restored_conversation
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
 from eosin.errors import InputError
-from eosin.records import SPLITS
+from eosin.records import SPLITS, Conversation, Record
+
+_LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,10 @@ class LlavaOptions:
 
 
 class Llava(DialogueFiles[LlavaOptions]):
-    """A list of `{id, image, conversations}`; text-only records too."""
+    """A list of `{id, image, conversations}`; text-only records too.
+
+    What `export_llava` wrote comes back as it was, under its own id and source; options that are named count before its columns.
+    """
 
     Options = LlavaOptions
     card = Card(
@@ -50,8 +58,9 @@ class Llava(DialogueFiles[LlavaOptions]):
         commercial="unclear",
         files=(ExpectedFile("**/*.json | **/*.jsonl", "a list of {id, image, conversations}, or one a line; images beside it", "you"),),
         counts={},
-        splits="A key, where one is named; else the file's name.",
-        groups="A key, where one is named; else each image is its own group; images that stand in one record are one group.",
+        splits="A key, where one is named, or the record's own, where `export_llava` wrote it; else the file's name.",
+        groups="A key, where one is named, or the record's own, where `export_llava` wrote it; else each image is its own group; "
+        "images that stand in one record are one group.",
         problems=(
             "Keys and roles are spelt in many ways (conversatons, role/content, assistant, user): all are read.",
             "<image> stands first, last, in the middle or not at all: where it is missing, images open the first question; another number "
@@ -75,11 +84,12 @@ class Llava(DialogueFiles[LlavaOptions]):
         raise InputError(f"{self.folder}: no file fits {' or '.join(patterns)}; options.files names the files, such as *.json")
 
     def splits(self, path: Path) -> tuple[str, ...]:
-        return SPLITS if self.options.split else (split_of(path.name) or "none",)
+        return SPLITS if self.options.split or self._first_own(path) is not None else (split_of(path.name) or "none",)
 
     def split(self, path: Path, record: Mapping[str, Any]) -> str:
         if not self.options.split:
-            return self.splits(path)[0]
+            own = own_columns(record)
+            return str(own["split"]) if own is not None and self._first_own(path) is not None else split_of(path.name) or "none"
         word = str(record.get(self.options.split, "none"))
         split = "none" if word == "none" else split_of(word)
         if split is None:
@@ -89,7 +99,30 @@ class Llava(DialogueFiles[LlavaOptions]):
     def facts(self) -> Mapping[str, Any]:
         if self.options.group:
             return {}
-        return {"groups_unknown": "no key of the group was named (options.group): images of one patient may be in several splits"}
+        own = [self._first_own(path) for path in self.files()]
+        if any(fields is None for fields in own):
+            return {GROUPS_UNKNOWN: "no key of the group was named (options.group): images of one patient may be in several splits"}
+        told = next((str(fields[GROUPS_UNKNOWN]) for fields in own if fields and GROUPS_UNKNOWN in fields), "")
+        return {GROUPS_UNKNOWN: told} if told else {}
+
+    @functools.cached_property
+    def _own(self) -> dict[Path, Mapping[str, Any] | None]:
+        return {
+            path: next(filter(None, (own_columns(record) for _, record in itertools.islice(elements(path), _LOOKED_AT))), None)
+            for path in self.files()
+        }
+
+    def _first_own(self, path: Path) -> Mapping[str, Any] | None:
+        """The columns of the first record that `export_llava` wrote; None where a file begins with others."""
+        return self._own[path]
+
+    def _record(self, record: Any, key: str, split: str) -> Record:
+        found = super()._record(record, key, split)
+        own = own_columns(record)
+        if own is None or not isinstance(found, Conversation):
+            return found
+        added = {name: value for name, value in found.extra.items() if name not in ("id", "images", "eosin")}
+        return dataclasses.replace(restored_conversation({**added, **own}, found), split=split, group=found.group)
 
     @functools.cached_property
     def _beside(self) -> dict[str, str]:
@@ -114,6 +147,9 @@ class Llava(DialogueFiles[LlavaOptions]):
 
     def group(self, names: tuple[str, ...], record: Mapping[str, Any]) -> str:
         if not self.options.group:
+            own = own_columns(record)
+            if own is not None:
+                return str(own["group"])
             return self._beside.get(names[0], names[0]) if names else str(record.get("id") or "text only")
         found = record.get(self.options.group)
         if found in (None, ""):

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, matched, plain, split_named
+from eosin.data_builders.sources.image_tree import ImageTree, Place, class_of, matched, plain
 from eosin.data_builders.sources.reading.class_folders import Found
-from eosin.data_builders.sources.reading.listed import missing, named_rows
-from eosin.data_builders.sources.reading.tables import need_columns, optional, value
+from eosin.data_builders.sources.reading.listed import ListedImages, missing, named_rows
+from eosin.data_builders.sources.reading.own_splits import Told, own_splits
+from eosin.data_builders.sources.reading.tables import need_columns, value
 from eosin.data_builders.sources.source import Card, ExpectedFile, Refused
-from eosin.errors import InputError
 
 CLASSES = ("Non-Tumor", "Non-Viable-Tumor", "Viable")
 MIXED = "viable: non-viable"
@@ -92,17 +92,9 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         return found
 
     @functools.cached_property
-    def _splits(self) -> Mapping[str, tuple[str, str]]:
-        """Path -> (group, split), from splits.csv."""
+    def _splits(self) -> ListedImages[Told]:
         path = self.folder / SPLITS_TABLE
-        found = {}
-        for name, row in named_rows(path, "path") if path.is_file() else ():
-            group = "" if isinstance(row, Refused) else optional(row, "group")
-            split = None if isinstance(row, Refused) else split_named(optional(row, "split") or "none")
-            if not group or split is None:
-                raise InputError(f"{path}: the row of {name} lacks a path, a group, or one of train, val, test, none as split")
-            found[name] = (group, split)
-        return found
+        return own_splits(path) if path.is_file() else ListedImages(())
 
     @functools.cached_property
     def _named(self) -> Counter[str]:
@@ -111,11 +103,15 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         )
 
     def place(self, found: Found) -> Place:
-        label = self._label(self._class(found))
+        listed = self._splits.of(found)
+        called = self._class(found)
+        if listed is not None:
+            listed.check_label(called, "the release")
+        label = self._label(called)
         told = matched(r"(?i)^(Case[- ]?\d+|P\d+)(?!\d)", found.stem, "the patient (Case-3-..., P9-...)").group(1)
         patient = self._aliases.get(told.upper(), told)
         block = matched(r"(?i)^(.*?)[- ]+\d+[- ]+\d+$", found.stem, "block and place (...-A17-7799-34542)").group(1)
-        group, split = self._splits.get(found.path, (patient, "none"))
+        group, split = (listed.group, listed.split) if listed else (patient, "none")
         return Place(label, group, split, slide=block, extra={"patient": patient})
 
     @functools.cached_property
@@ -126,7 +122,7 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
 
     def absent(self) -> Iterable[tuple[str, Refused]]:
         lacking = ((name, missing(name)) for key, (name, _) in self._table.items() if key not in self._named)
-        return (*lacking, *self._bad_rows)
+        return (*lacking, *self._bad_rows, *self._splits.absent())
 
     def _class(self, found: Found) -> str:
         if not self._table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from eosin.data_builders.sources.reading.fields import field, mapping, needed, text
-from eosin.data_builders.sources.reading.json_files import list_sections, section_elements
+from eosin.data_builders.sources.reading.image_files import is_file
+from eosin.data_builders.sources.reading.json_files import list_sections, parsed, section_elements
 from eosin.data_builders.sources.reading.names import patient_of
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, Refused, Section, Source
@@ -162,7 +162,7 @@ class PathGen(Source[PathGenOptions]):
             for name in (f"{slide}_{x}_{y}", f"{slide}/{x}_{y}"):
                 for suffix in (".png", ".jpg", ".jpeg"):
                     path = self.folder / folder / (name + suffix)
-                    if path.is_file():
+                    if is_file(path):
                         return read_image_file(path)
         return None
 
@@ -184,8 +184,8 @@ def _position(written: Any) -> tuple[int, int]:
         Refused: `no_position`.
     """
     try:
-        x, y = (float(value) for value in (json.loads(written.replace("'", '"')) if isinstance(written, str) else written))
-    except (TypeError, ValueError) as error:
+        x, y = (float(value) for value in (parsed(written.replace("'", '"')) if isinstance(written, str) else written))
+    except (TypeError, ValueError, OverflowError) as error:
         raise Refused("no_position", f"position is {str(written)[:60]!r}; two whole numbers are wanted") from error
     if not (x.is_integer() and y.is_integer() and 0 <= x < 1 << 31 and 0 <= y < 1 << 31):
         raise Refused("no_position", f"position is {str(written)[:60]!r}; two whole numbers are wanted")

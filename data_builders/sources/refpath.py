@@ -111,12 +111,12 @@ def _box(row: Mapping[str, Any], size: tuple[int, int], label: str) -> Box:
     Raises:
         Refused: `wrong_box`, `size_differs`.
     """
-    told = (row.get("width", size[0]), row.get("height", size[1]))
+    told = tuple(_pixels(row.get(name), real) for name, real in zip(("width", "height"), size, strict=True))
     if told != size:
         raise Refused("size_differs", f"the box is in an image of {told[0]} x {told[1]} pixels; the image has {size[0]} x {size[1]}")
     try:
         x0, y0, x1, y1 = map(float, row["bbox"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Refused("wrong_box", f"bbox is {row.get('bbox')!r}; [x0, y0, x1, y1] in pixels is wanted") from error
     width, height = size
     if not (-1 <= x0 < x1 <= width + 1 and -1 <= y0 < y1 <= height + 1):
@@ -125,3 +125,13 @@ def _box(row: Mapping[str, Any], size: tuple[int, int], label: str) -> Box:
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
         raise Refused("wrong_box", f"the box {row['bbox']} lies outside of the image of {width} x {height} pixels")
     return Box(clipped[0] / width, clipped[1] / height, clipped[2] / width, clipped[3] / height, label)
+
+
+def _pixels(told: Any, real: int) -> Any:
+    """A width or height that the record tells, as a number or as text; where it tells none, that of the image."""
+    if told in (None, ""):
+        return real
+    try:
+        return float(told) if isinstance(told, str) else told
+    except ValueError:
+        return told

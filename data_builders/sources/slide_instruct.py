@@ -10,6 +10,7 @@ from typing import Any
 from eosin.data_builders.sources.dialogue_files import DialogueFiles
 from eosin.data_builders.sources.reading.dialogue import chosen
 from eosin.data_builders.sources.reading.names import patient_of
+from eosin.data_builders.sources.reading.options import gold_option
 from eosin.data_builders.sources.reading.tables import need_columns, optional, row_sections, section_rows, value
 from eosin.data_builders.sources.source import Card, ExpectedFile, Item, NoOptions, Refused, Section
 from eosin.records import Conversation, Part, Record
@@ -86,8 +87,10 @@ class SlideInstruct(DialogueFiles[NoOptions]):
 
     def _question(self, row: dict[str, str], key: str) -> Record:
         slide = _slide(value(row, "Slide"))
-        options = [option for option in (optional(row, letter) for letter in _LETTERS) if option]
-        fields = chosen(value(row, "Question"), options, value(row, "Answer"), (Part("slide", slide),))
+        cells = [optional(row, letter) or "" for letter in _LETTERS]
+        # The letter is that of the column, blank ones before it or not.
+        gold = gold_option(value(row, "Answer"), cells)
+        fields = chosen(value(row, "Question"), [cell for cell in cells if cell], gold, (Part("slide", slide),))
         kept = ("ID", "Tumor", "Broad Category", "Narrow Category")
         extra = {column: optional(row, column) for column in kept if optional(row, column)}
         return Conversation(**self.base(key, patient_of(slide), "test"), **fields, slide=slide, images=(), extra=extra)

@@ -11,7 +11,7 @@ from typing import Any
 
 from eosin.data_builders.slides.listing import check_splits
 from eosin.data_builders.sources.reading.fields import checked_split, planned_split
-from eosin.data_builders.sources.reading.image_files import safe_name
+from eosin.data_builders.sources.reading.image_files import is_file, safe_name
 from eosin.data_builders.sources.reading.slide_files import SlideFiles
 from eosin.data_builders.sources.reading.slide_records import SlideText, slide_record
 from eosin.data_builders.sources.reading.tables import header_of, need_columns, optional, row_sections, section_rows, value
@@ -120,7 +120,7 @@ class SlidesCsv(Source[SlidesCsvOptions]):
             raise Refused("no_slide", f"the row names no slide; its columns are {', '.join(row)}")
         name = safe_name(written)
         direct = self.slides.root / name
-        path = direct if direct.is_file() else self.slides.need(name)
+        path = direct if is_file(direct) else self.slides.need(name)
         case = optional(row, *_CASE) or path.stem
         group = _group_of(row) or path.stem
         labels = tuple(part.strip() for part in (optional(row, *_LABEL) or "").split(self.options.separator) if part.strip())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from eosin.data_builders.sources.reading.fields import checked_split, text
+from eosin.data_builders.sources.reading.json_files import parsed
 from eosin.data_builders.sources.reading.names import split_of
 from eosin.data_builders.sources.reading.own_samples import GROUPS_UNKNOWN, is_own, restored
 from eosin.data_builders.sources.reading.pairs import PairOptions, Row, pair_record
@@ -141,7 +141,7 @@ def fields_of(sample: Sample) -> Mapping[str, Any] | None:
     if written is None:
         return {}
     try:
-        value = json.loads(written.decode("utf-8-sig"))
+        value = parsed(written.decode("utf-8-sig"))
     except ValueError:
         return None
     return value if isinstance(value, Mapping) else None

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eosin.errors import InputError
-from eosin.records import RECORD_TYPES, SCHEMAS, Box, Conversation, LabelledImage, Message, Part, Record, box_to_text, from_table, to_table
+from eosin.records import (
+    RECORD_TYPES,
+    REJECT_SCHEMA,
+    SCHEMAS,
+    Box,
+    Conversation,
+    LabelledImage,
+    Message,
+    Part,
+    Record,
+    Reject,
+    box_to_text,
+    from_table,
+    to_table,
+    unwritable,
+)
 
 
 def test_every_kind_survives_the_round_trip(one_of_each: list[Record]) -> None:
@@ -76,3 +94,30 @@ def test_a_box_in_text_is_within_half_a_step_of_the_box(corners: tuple[float, fl
     numbers = [int(number) for number in text.strip("[]").split(", ")]
     assert all(0 <= number <= 999 for number in numbers)
     assert all(abs(number / 999 - corner) <= 0.5 / 999 + 1e-9 for number, corner in zip(numbers, corners, strict=True))
+
+
+def test_extra_is_json_whatever_its_numbers() -> None:
+    told = {"a": float("nan"), "b": [float("inf"), {"c": -float("inf")}], "d": 0.5}
+    [written] = to_table("labelled_images", [labelled(extra=told)])["extra"].to_pylist()
+    held = json.loads(written, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert held == {"a": "NaN", "b": ["Infinity", {"c": "-Infinity"}], "d": 0.5}
+
+
+def test_a_reject_can_be_written_whatever_it_is_about() -> None:
+    reject = Reject("a\ud83d", "broken_text", "cut \ud83d")
+    table = pa.Table.from_pylist(
+        [dataclasses.asdict(reject)], schema=pa.schema([REJECT_SCHEMA.field(n) for n in ("key", "reason", "message")])
+    )
+    assert table.to_pylist() == [{"key": "a\\ud83d", "reason": "broken_text", "message": "cut \\ud83d"}]
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [({"a": 1}, None), ({"a": {"\ud83d": 1}}, "broken_text"), ({"a": [("\udcff",)]}, "broken_text"), ({"a": None}, None)],
+)
+def test_what_cannot_be_stored_is_told(extra: dict[str, Any], reason: str | None) -> None:
+    why = unwritable(labelled(extra=extra))
+    assert (why and why[0]) == reason
+    for _ in range(101):
+        extra = {"a": extra}
+    assert unwritable(labelled(extra=extra)) is not None

@@ -42,7 +42,7 @@ def invented(root: Path) -> Path:
         path = tiles / "colon_image_sets" / label / f"{label}{number}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_jpeg(render_tile(TileSpec(number, code, size_px=128)).image))
-        rows.append((str(path.relative_to(tiles)), label, "test" if number % 12 < 2 else "train", f"{label}/{number // 4}"))
+        rows.append((str(path.relative_to(tiles)), label, "test" if number % 12 < 4 else "train", f"{label}/{number // 4}"))
     with (tiles / "splits.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     (root / "wsi").mkdir()

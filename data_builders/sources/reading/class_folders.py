@@ -1,12 +1,10 @@
-"""Images in a folder a class: found once, in a stable order."""
+"""Images in a folder a class."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eosin.data_builders.folder_files import find_files
 from eosin.data_builders.sources.source import Refused
 from eosin.errors import ImageError, InputError
 from eosin.images import read_image_file
@@ -29,18 +27,6 @@ class Found:
         return tuple(self.path.split("/")[:-1])
 
 
-def image_paths(root: Path, keep: Callable[[Found], bool] = lambda found: True) -> list[Found]:
-    """Every image below `root` that `keep` takes, sorted by path.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = [item for item in map(Found, find_files(root).images) if keep(item)]
-    if not found:
-        raise InputError(f"{root}: no images in it where this source looks for them")
-    return found
-
-
 def read_found(root: Path, found: Found) -> bytes:
     """The bytes of an image.
 
@@ -54,8 +40,3 @@ def read_found(root: Path, found: Found) -> bytes:
         raise
     except InputError as error:
         raise Refused("unreadable", str(error)) from error
-
-
-def numbered(found: list[Found], start: int, stop: int) -> Iterator[tuple[int, Found]]:
-    """(number, image) of a section."""
-    yield from enumerate(found[start:stop], start)

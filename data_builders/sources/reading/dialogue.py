@@ -41,8 +41,9 @@ def turns_of(record: Mapping[str, Any], shown: Sequence[Part]) -> tuple[Message,
         shown: image or slide parts that its `<image>` tokens stand for, in order. Where no token is written, they open the first question.
 
     Raises:
-        Refused: `no_turns`, `unknown_role`; `wrong_turns`: a turn without words, or of another form; `turn_order`: user and assistant do
-            not take turns, or the last word is not the assistant's; `image_count`: as many tokens as images are wanted, or none.
+        Refused: `no_turns`, `unknown_role`; `wrong_turns`: a question without words and images, an answer without words, or a turn of
+            another form; `turn_order`: user and assistant do not take turns, or the last word is not the assistant's; `image_count`: as
+            many tokens as images are wanted, or none.
     """
     turns = next((record[key] for key in _TURN_KEYS if record.get(key)), None)
     if not isinstance(turns, list):
@@ -60,19 +61,23 @@ def turns_of(record: Mapping[str, Any], shown: Sequence[Part]) -> tuple[Message,
         content = tuple(waiting.pop(0) if tokens and part.type == "image" else part for part in message.content)
         placed.append(Message(message.role, content))
     _check_order([message.role for message in placed if message.role != "system"])
-    for number, message in enumerate(placed):
-        if not message.text.strip():
+    for number, message in enumerate(messages):
+        # LLaVA's pretraining asks with the image alone.
+        alone = message.role == "user" and message.content
+        if not message.text.strip() and not alone:
             raise Refused("wrong_turns", f"turn {number + 1}, of {message.role}, has no words")
     return tuple(placed)
 
 
 def gold_of(messages: Sequence[Message]) -> Gold:
     """The task of a conversation by its last answer: closed where that is yes or no, mcq where the question lists options and the answer is
-    one of them, else open. A conversation of several questions is open."""
+    one of them, caption where images alone are the question, else open. A conversation of several questions is open."""
     said = [message.text for message in messages if message.role == "assistant"]
     asked = [message.text for message in messages if message.role == "user"]
     if len(asked) != 1:
         return Gold("open", said[-1])
+    if not asked[0].strip():
+        return Gold("caption", said[0])
     options = inline_options(asked[0])
     if options:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from eosin.data_builders.sources.source import Refused
 from eosin.errors import InputError
 from eosin.images import DEFAULT_LIMITS, read_image_file
 
+_SHOWN = 200
 _SUBFOLDERS = ("", "images", "image", "imgs", "img")
 
 
@@ -37,13 +39,13 @@ class ImageFiles:
         """The image's bytes, as they are.
 
         Raises:
-            Refused: `image_missing`, `image_ambiguous`, or `path_outside`: the name leads out of the folder.
+            Refused: `image_missing`, `image_ambiguous`, or see `safe_name`.
             ImageError: too large, or empty.
         """
         checked = safe_name(name)
         for folder in _SUBFOLDERS:
             path = self.root / folder / checked
-            if path.is_file():
+            if is_file(path):
                 return self._file(path, name)
         members = self._member(checked)
         if len(members) == 1:
@@ -57,11 +59,11 @@ class ImageFiles:
             return self._file(self.root / found[0], name)
         if found:
             raise Refused("image_ambiguous", f"{name}: {len(found)} files are called so: {', '.join(found[:3])}")
-        raise Refused("image_missing", f"{name}: not below {self.root.name}, nor in a zip archive there")
+        raise Refused("image_missing", f"{name[:_SHOWN]}: not below {self.root.name}, nor in a zip archive there")
 
     def __contains__(self, name: str) -> bool:
         checked = safe_name(name)
-        if any((self.root / folder / checked).is_file() for folder in _SUBFOLDERS):
+        if any(is_file(self.root / folder / checked) for folder in _SUBFOLDERS):
             return True
         return len(self._member(checked)) == 1 or len(self._named(checked)) == 1
 
@@ -113,15 +115,27 @@ class ImageFiles:
         return "/".join(PurePosixPath(name).parts[-self.tail :])
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long for any file names none."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
+
+
 def safe_name(name: str) -> str:
     """A relative path with forward slashes.
 
     Raises:
-        Refused: `path_outside`: it is absolute or climbs; `image_missing`: it is empty.
+        Refused: `path_outside`: it is absolute or climbs; `image_missing`: it is empty; `image_inline`: it is the image itself.
     """
     cleaned = name.strip().replace("\\", "/").removeprefix("./")
     if not cleaned:
         raise Refused("image_missing", "the record names no image")
+    if cleaned[:5].lower() == "data:":
+        raise Refused("image_inline", f"the image stands in the record itself ({cleaned[:30]}...); save it as a file and name that")
     if cleaned.startswith("/") or ".." in cleaned.split("/") or (len(cleaned) > 1 and cleaned[1] == ":") or "\x00" in cleaned:
-        raise Refused("path_outside", f"{name}: the name leads out of the folder")
+        raise Refused("path_outside", f"{name[:_SHOWN]}: the name leads out of the folder")
     return cleaned

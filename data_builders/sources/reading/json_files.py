@@ -31,8 +31,8 @@ def document(path: Path) -> Any:
     if path.stat().st_size > _DOCUMENT_LIMIT:
         raise InputError(f"{path}: {path.stat().st_size} bytes; a nested JSON document may have {_DOCUMENT_LIMIT}")
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parsed(path.read_bytes().decode("utf-8-sig"))
+    except ValueError as error:
         raise InputError(f"{path}: not readable as JSON ({error}); fetch it again") from error
 
 
@@ -78,6 +78,25 @@ def elements(path: Path, offset: int = 0) -> Iterator[tuple[int, Any]]:
         yield from _lines(path, offset)
 
 
+def parsed(written: str | bytes) -> Any:
+    """One JSON value; a whole number of more digits than Python reads comes as text.
+
+    Raises:
+        ValueError: it is none, or nests too deep.
+    """
+    try:
+        return json.loads(written, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+
+
+def _whole(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
+
+
 def _is_list(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
@@ -99,8 +118,8 @@ def _lines(path: Path, offset: int) -> Iterator[tuple[int, Any]]:
 
 def _line_value(text: bytes) -> Any:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        return parsed(text)
+    except ValueError:
         return BROKEN
 
 
@@ -172,7 +191,7 @@ def _list_elements(path: Path, offset: int) -> Iterator[tuple[int, Any]]:
 
 
 def _value(window: _Window) -> Any:
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_int=_whole)
     while True:
         try:
             value, end = decoder.raw_decode(window.text, window.at)
@@ -180,6 +199,10 @@ def _value(window: _Window) -> Any:
             if len(window.text) - window.at < _ELEMENT_LIMIT and window.more():
                 continue
             raise InputError(f"{window.path}: cut off or damaged after byte {window.byte} ({error.msg}); fetch it again") from error
+        except RecursionError as error:
+            raise InputError(
+                f"{window.path}: the element at byte {window.byte} nests too deep to be read; mend it or take it out"
+            ) from error
         # A number at the end of the block may go on in the next one, after a point or an exponent.
         if window.text[end : end + 2].strip(_NUMBER) == "" and window.more():
             continue

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.sources.reading.json_files import document, list_sections, section_elements
+from eosin.data_builders.sources.reading.json_files import document, list_sections, parsed, section_elements
 from eosin.data_builders.sources.source import Section, sections_of
 from eosin.errors import InputError
 
@@ -55,7 +54,7 @@ class JsonRecords:
             file.seek(0)
             first = file.readline().removeprefix(b"\xef\xbb\xbf").strip()
             try:
-                value = json.loads(first)
+                value = parsed(first)
             except ValueError:
                 # Records may be written over many lines; a broken first line of many is told by what follows it.
                 return not (first.endswith(b"}") or file.readline().lstrip().startswith(b"{"))

@@ -73,22 +73,23 @@ def _inline(text: str, style: str) -> tuple[str, ...]:
 
 
 def gold_option(answer: str, options: Sequence[str]) -> str:
-    """The right one of `options`, which are bare texts, from an answer that is its letter, the whole option or its text.
+    """The right one of `options`, which are bare texts, from an answer that is its letter, the whole option or its text. A blank option
+    has its letter, and is never the right one.
 
     Raises:
         Refused: `answer_not_an_option`; `answer_ambiguous`: letter and text say different options, or two options read the same.
     """
     shown = [_plain(option) for option in options]
-    meant: set[int] = {place for place, option in enumerate(shown) if option == _plain(answer)}
+    meant: set[int] = {place for place, option in enumerate(shown) if option and option == _plain(answer)}
     letter = _LETTER.match(answer)
     labelled = _LABELLED.match(answer)
-    if letter and (place := LETTERS.index(letter[1].upper())) < len(options):
+    if letter and (place := LETTERS.index(letter[1].upper())) < len(options) and shown[place]:
         meant.add(place)
         meant |= {other for other, option in enumerate(shown) if option == shown[place]}
     elif labelled and not meant:
         place = LETTERS.index((labelled[1] or labelled[2]).upper())
-        meant = {other for other, option in enumerate(shown) if option == _plain(labelled[3])}
-        if meant and place < len(options):
+        meant = {other for other, option in enumerate(shown) if option and option == _plain(labelled[3])}
+        if meant and place < len(options) and shown[place]:
             meant.add(place)
     if not meant:
         raise Refused("answer_not_an_option", f"the answer {answer!r} is none of the options {list(options)}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from eosin.data_builders.sources.reading.fields import checked_split, field, planned_split, rest, text, texts
 from eosin.data_builders.sources.source import Refused, Source
+from eosin.progress import say
 from eosin.records import ImageText
 
 GROUPS_UNKNOWN = "no field for the group is named (options.group): images of one patient, slide or article may be in several splits"
@@ -72,16 +76,36 @@ def pair_record(source: Source[Any], options: PairOptions, row: Row, image: byte
         raise Refused("no_group", f"{row.name}: {options.group} is missing or empty")
     licence = text(row.fields, options.licence) if options.licence else ""
     used = (options.image, options.caption, options.group, options.split, options.licence)
-    plain = {key: value for key, value in rest(row.fields, *used).items() if _is_plain(value)}
+    plain = {}
+    for key, value in rest(row.fields, *used).items():
+        try:
+            plain[key] = _plain(value)
+        except TypeError:
+            _say_left_out(source.card.name, key, type(value).__name__)
     return ImageText(
         **source.base(row.key, group, split, licence=licence), image=image, captions=captions, extra={**plain, "image": row.name}
     )
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether JSON holds it: pixels and bytes of other columns do not go into `extra`."""
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it: dates and times as ISO 8601 has them, decimal numbers as text.
+
+    Raises:
+        TypeError: JSON does not hold it: pixels and bytes of other columns do not go into `extra`.
+    """
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return isinstance(value, (str, int, float, bool))
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (datetime.timedelta, decimal.Decimal)):
+        return str(value)
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"a {type(value).__name__} is not plain")
+
+
+@functools.cache
+def _say_left_out(source: str, column: str, kind: str) -> None:
+    say(f"warning: {source}: {column} holds {kind}, which JSON does not: it is left out of extra")

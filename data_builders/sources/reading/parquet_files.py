@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eosin.data_builders.sources.reading.image_files import ImageFiles
+from eosin.data_builders.sources.reading.json_files import parsed
 from eosin.data_builders.sources.source import ITEMS_A_SHARD, Refused, Section
 from eosin.errors import InputError
 
@@ -64,6 +65,24 @@ def columns_of(path: Path) -> list[str]:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def class_names(path: Path) -> dict[str, list[str]]:
+    """Column -> the names of its numbers, of columns that Hugging Face's metadata calls class labels, or lists of them.
+
+    Raises:
+        InputError: not a Parquet file.
+    """
+    try:
+        told = parsed((pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}"))
+        features = told["info"]["features"]
+        found = {column: feature.get("feature", feature) for column, feature in features.items()}
+        return {column: list(feature["names"]) for column, feature in found.items() if feature.get("_type") == "ClassLabel"}
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    except (ValueError, LookupError, TypeError, AttributeError):
+        # Metadata of another form tells nothing.
+        return {}
 
 
 def need_fields(path: Path, *wanted: str) -> None:

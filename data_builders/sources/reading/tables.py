@@ -1,12 +1,15 @@
-"""CSV as publishers ship it: comma, semicolon or tab, quoted line breaks, a byte order mark, Windows line ends, any column order."""
+"""CSV as publishers ship it: comma, semicolon or tab, quoted line breaks, a byte order mark, line ends of any system, any column order."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import functools
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from eosin.data_builders.sources.source import ITEMS_A_SHARD, Refused, Section
 from eosin.errors import InputError
@@ -14,13 +17,16 @@ from eosin.progress import say
 
 _FIELD_LIMIT = 1 << 27
 _DELIMITERS = ",\t;|"
+_BLOCK = 1 << 20
+_HEADER = re.compile(rb'(?:[^"\r\n]|"[^"]*")*(\r\n|\n|\r)')
+_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
 def row_sections(path: Path, name: str, splits: tuple[str, ...] = ("none",), size: int = ITEMS_A_SHARD) -> Iterator[Section]:
     """A CSV file cut into sections of `size` rows; the file is read through once.
 
     Raises:
-        InputError: no header, or a quote that is never closed.
+        InputError: no header or one that calls two columns the same, a quote that is never closed, or UTF-16.
     """
     start, offset, count = 0, 0, 0
     for place, _ in _rows(path, 0):
@@ -65,7 +71,7 @@ def header_of(path: Path) -> list[str]:
     """The column names.
 
     Raises:
-        InputError: the file is empty.
+        InputError: the file is empty, UTF-16, or calls two columns the same.
     """
     return _header(path)[0]
 
@@ -83,62 +89,105 @@ def need_columns(path: Path, *wanted: Sequence[str]) -> None:
         raise InputError(f"{path}: the column {', '.join(missing)} is missing; there are: {', '.join(header)}")
 
 
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Each column has a name of its own; those without a name do not count.
+
+    Raises:
+        InputError: two have the same.
+    """
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise InputError(f"{path}: several columns are called {', '.join(twice)}; give each a name of its own")
+
+
 @functools.lru_cache(maxsize=32)
-def _encoding(path: Path) -> str:
+def _form(path: Path) -> tuple[str, bytes]:
+    """The encoding, and the end of a line as the header has it: old Macs end lines with a carriage return alone.
+
+    Raises:
+        InputError: UTF-16 or UTF-32.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
+        block = file.read(_BLOCK)
+        if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{path}: its byte order mark says UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)")
+        ending = _HEADER.match(block)
+        end = b"\r" if ending and ending[1] == b"\r" else b"\n"
         try:
-            while block := file.read(1 << 20):
+            while block:
                 decoder.decode(block)
+                block = file.read(_BLOCK)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             say(f"warning: {path} is not UTF-8; it is read as Windows-1252")
-            return "cp1252"
-    return "utf-8"
+            return "cp1252", end
+    return "utf-8", end
+
+
+class _Lines:
+    """Lines of a table as text, and how many bytes were read."""
+
+    def __init__(self, path: Path, place: int) -> None:
+        self.path = path
+        self.place = place
+        self.encoding, self.end = _form(path)
+        self.read = 0
+
+    def __iter__(self) -> Iterator[str]:
+        with self.path.open("rb") as file:
+            file.seek(self.place)
+            for line in file if self.end == b"\n" else _split(file, self.end):
+                self.read += len(line)
+                text = line if self.place or self.read > len(line) else line.removeprefix(codecs.BOM_UTF8)
+                yield text.decode(self.encoding, "replace")
+
+
+def _split(file: IO[bytes], end: bytes) -> Iterator[bytes]:
+    rest = b""
+    while block := file.read(_BLOCK):
+        *lines, rest = (rest + block).split(end)
+        yield from (line + end for line in lines)
+    if rest:
+        yield rest
 
 
 @functools.lru_cache(maxsize=32)
 def _header(path: Path) -> tuple[list[str], str, int]:
     """The column names, the delimiter, and the byte after the header."""
-    with path.open("rb") as file:
-        line = file.readline()
-    text = line.removeprefix(codecs.BOM_UTF8).decode(_encoding(path), "replace").rstrip("\r\n")
-    if not text.strip():
+    csv.field_size_limit(_FIELD_LIMIT)
+    first = next(iter(_Lines(path, 0)), "")
+    if not first.strip():
         raise InputError(f"{path}: empty; a table with a header line is wanted")
-    delimiter = max(_DELIMITERS, key=text.count)
-    names = [name.strip() for name in next(csv.reader([text], delimiter=delimiter))]
-    return names, delimiter, len(line)
+    delimiter = max(_DELIMITERS, key=first.count)
+    lines = _Lines(path, 0)
+    try:
+        names = [_BREAK.sub(" ", name.strip()) for name in next(csv.reader(iter(lines), delimiter=delimiter, strict=True))]
+    except csv.Error as error:
+        raise InputError(f"{path}: its header is not readable ({error}); mend its quotes and line ends") from error
+    check_names(path, names)
+    return names, delimiter, lines.read
 
 
 def _rows(path: Path, offset: int) -> Iterator[tuple[int, dict[str, str]]]:
     """(byte where it begins, row) from the row that begins at `offset`, or from the first one."""
     csv.field_size_limit(_FIELD_LIMIT)
     names, delimiter, first = _header(path)
-    place = offset or first
-    with path.open("rb") as file:
-        file.seek(place)
-        read = 0
-
-        def lines() -> Iterator[str]:
-            nonlocal read
-            for line in file:
-                read += len(line)
-                yield line.decode(encoding, "replace")
-
-        encoding = _encoding(path)
-        try:
-            # The reader takes no more lines than the row has, so `read` is where the next row begins.
-            for fields in csv.reader(lines(), delimiter=delimiter, strict=True):
-                if fields:
-                    yield place, dict(zip(names, map(str.strip, fields), strict=True)) if len(fields) == len(names) else {}
-                place = (offset or first) + read
-        except csv.Error as error:
-            raise InputError(
-                f"{path}, line {_line_at(path, place)}: the row that begins there has a quote that is not closed where it should be "
-                f"({error}), or the file is cut off: mend the line, or fetch it again"
-            ) from error
+    lines = _Lines(path, offset or first)
+    place = lines.place
+    try:
+        # The reader takes no more lines than the row has, so `read` tells where the next row begins.
+        for fields in csv.reader(iter(lines), delimiter=delimiter, strict=True):
+            if fields:
+                yield place, dict(zip(names, map(str.strip, fields), strict=True)) if len(fields) == len(names) else {}
+            place = lines.place + lines.read
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {_line_at(path, place)}: the row that begins there has a quote that is not closed where it should be "
+            f"({error}), or the file is cut off: mend the line, or fetch it again"
+        ) from error
 
 
 def _line_at(path: Path, place: int) -> int:
     with path.open("rb") as file:
-        return 1 + sum(file.read(min(1 << 20, place - start)).count(b"\n") for start in range(0, place, 1 << 20))
+        return 1 + sum(file.read(min(_BLOCK, place - start)).count(_form(path)[1]) for start in range(0, place, _BLOCK))

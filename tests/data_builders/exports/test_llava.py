@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eosin.artefacts import Artefact, open_artefact, verify
+from eosin.data_builders.cli import main
 from eosin.data_builders.exports import llava
 from eosin.data_builders.exports.llava import IMAGE_TOKEN, value_of
 from eosin.errors import ArtefactError
@@ -68,6 +69,65 @@ def test_pairs_become_the_turns_of_pretraining_and_keep_all_captions(
         assert entry["conversations"] == [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": record.captions[0]}]
         back = restore(ImageText, entry["eosin"], id=entry["id"], image=b"")
         assert back == dataclasses.replace(record, image=b"")
+
+
+def read_back(out: Path, *options: str) -> tuple[Artefact, dict[str, Conversation]]:
+    back = out.parent / f"back-{len(list(out.parent.glob('back-*')))}"
+    main(["data/source", "source=llava", f"folder={out / 'files'}", *options, "--out", str(back)])
+    found = open_artefact(back / "conversations")
+    return found, {record.id: record for record in found.records(Conversation)}
+
+
+def test_the_source_reads_conversations_back_as_they_were(
+    write: Write, export: Export, tmp_path: Path, conversations: list[Conversation]
+) -> None:
+    out = export("llava", write(conversations, groups_unknown="no patients are told"))
+    (out / "files/val.json").rename(out / "files/others.json")
+    found, back = read_back(out)
+    assert found.manifest["counts"]["rejected"] == {}
+    for record in conversations:
+        # The last one's image lies on its side, and went out as it is seen.
+        images = back[record.id].images if record is conversations[-1] else record.images
+        assert back[record.id] == dataclasses.replace(record, images=images)
+    assert found.plan.facts["groups_unknown"] == "no patients are told"
+    _, named = read_back(out, "options.group=id")
+    assert named["s/q.1"].group == "s/q.1"
+
+
+def test_the_source_reads_pairs_back_as_questions_for_a_caption(
+    write: Write, export: Export, tmp_path: Path, pairs: list[ImageText]
+) -> None:
+    found, back = read_back(export("llava", write(pairs)))
+    assert "groups_unknown" not in found.plan.facts
+    assert set(back) == {record.id for record in pairs}
+    for record in pairs:
+        one = back[record.id]
+        common = ("source", "licence", "group", "split", "slide", "mpp", "provenance")
+        assert [getattr(one, name) for name in common] == [getattr(record, name) for name in common]
+        assert (one.task, one.answer, one.messages[0].content) == ("caption", record.captions[0], (Part("image"),))
+        assert one.extra["captions"] == list(record.captions)
+    assert back["s/case.7/tile 1.v2.jpg"].extra["ä"] == [1, {"b": None}]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("mpp", "wide", "broken_record"),
+        ("mpp", 10**400, "broken_record"),
+        ("slide", "\ud83d", "broken_text"),
+        ("extra", [1], "broken_record"),
+    ],
+)
+def test_columns_that_fit_no_record_are_a_reject(
+    write: Write, export: Export, conversations: list[Conversation], column: str, value: Any, reason: str
+) -> None:
+    out = export("llava", write(conversations[:2]))
+    first, second = entries(out)
+    first["eosin"][column] = value
+    (out / "files/train.json").write_text(json.dumps([first, second]))
+    found, back = read_back(out)
+    assert found.manifest["counts"]["rejected"] == {reason: 1}
+    assert list(back) == ["s/q.2"]
 
 
 def test_an_image_of_many_conversations_is_one_file(write: Write, export: Export, conversations: list[Conversation]) -> None:

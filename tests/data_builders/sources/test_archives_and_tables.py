@@ -1,5 +1,6 @@
 """Image-text in containers: tar shards, Parquet, JSON lines, and what `save_to_disk` writes."""
 
+import datetime
 import io
 import json
 import tarfile
@@ -210,7 +211,9 @@ def test_json_lines_have_any_fields_and_several_files(tmp_path: Path, jpeg: Jpeg
     root.mkdir()
     (root / "a.jpg").write_bytes(jpeg(1))
     lines = [
-        json.dumps({"file": "a.jpg", "texts": ["Glands.", "", "Glands.", "Crypts."], "case": 7, "note": "x"}),
+        json.dumps(
+            {"file": "a.jpg", "texts": ["Glands.", "", "Glands.", "Crypts."], "case": 7, "note": "x", "nested": {"a": [1, {"b": None}]}}
+        ),
         json.dumps({"file": "a.jpg", "texts": [], "case": 7}),
         json.dumps({"file": "../a.jpg", "texts": "x", "case": 7}),
         json.dumps({"texts": "x"}),
@@ -222,6 +225,7 @@ def test_json_lines_have_any_fields_and_several_files(tmp_path: Path, jpeg: Jpeg
     built = read_source("jsonl", root, "options.image=file", "options.caption=texts", "options.group=case")
     first, second = built.records
     assert (first.captions, first.group, first.split, first.extra["note"]) == (("Glands.", "Crypts."), "7", "train", "x")
+    assert first.extra["nested"] == {"a": [1, {"b": None}]}
     assert (second.split, second.group) == ("val", "8")
     assert built.rejects == {
         "train.jsonl#1": "no_caption",
@@ -230,6 +234,25 @@ def test_json_lines_have_any_fields_and_several_files(tmp_path: Path, jpeg: Jpeg
         "train.jsonl#4": "broken_record",
         "train.jsonl#5": "broken_record",
     }
+
+
+def test_halves_of_characters_are_rejects_and_the_run_goes_on(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    good = {"image": "a.jpg", "caption": "Glands."}
+    lines = [good, {**good, "caption": "cut \ud83d"}, {**good, "note": {"x": ["\ud83d"]}}, {**good, "image": "\ud83d.jpg"}, good]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    built = read_source("jsonl", tmp_path)
+    assert [record.id for record in built.records] == ["jsonl/a.jsonl#0", "jsonl/a.jsonl#4"]
+    assert built.rejects == {"a.jsonl#1": "broken_text", "a.jsonl#2": "broken_text", "a.jsonl#3": "image_missing"}
+
+
+def test_names_that_no_file_can_have_are_rejects(tmp_path: Path, jpeg: Jpeg, read_source) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    names = ["a.jpg", "n" * 5000, "n/" * 3000 + "b.jpg", "data:image/jpeg;base64," + "A" * 5000]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"image": name, "caption": "Glands."}) for name in names))
+    built = read_source("jsonl", tmp_path)
+    assert [record.id for record in built.records] == ["jsonl/a.jsonl#0"]
+    assert built.rejects == {"a.jsonl#1": "image_missing", "a.jsonl#2": "image_missing", "a.jsonl#3": "image_inline"}
 
 
 @pytest.fixture
@@ -273,6 +296,60 @@ def test_parquet_of_the_hub_is_read_without_the_library(tmp_path: Path, rows: da
     assert built.rejects == {"data/part-0.parquet#2": "no_caption", "data/part-0.parquet#3": "unknown_split"}
     with pytest.raises(InputError, match="the column words is missing"):
         read_source("hugging_face", tmp_path / "p", "options.caption=words")
+
+
+@pytest.mark.parametrize("form", ["saved", "parquet"])
+def test_other_columns_go_along_as_json_holds_them(
+    tmp_path: Path, jpeg: Jpeg, read_source, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = {"bytes": jpeg(1), "path": None}
+    columns = {
+        "image": [image, image],
+        "text": ["Glands.", "Fat."],
+        "kind": [1, -1],
+        "kinds": [[0, 1], []],
+        "fold": [0, 1],
+        "when": [datetime.datetime(2020, 1, 2, 3, 4), None],
+        "day": [datetime.date(2020, 1, 2), None],
+        "nested": [{"a": [1.5, None]}, None],
+        "score": [float("nan"), 0.5],
+        f"thumb_{form}": [image, image],
+    }
+    label = datasets.ClassLabel(names=["a", "b"])
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "text": datasets.Value("string"),
+            "kind": label,
+            "kinds": datasets.Sequence(label),
+            "fold": datasets.ClassLabel(names=["train", "test"]),
+            "when": datasets.Value("timestamp[s]"),
+            "day": datasets.Value("date32"),
+            "nested": {"a": datasets.Sequence(datasets.Value("float32"))},
+            "score": datasets.Value("float32"),
+            f"thumb_{form}": datasets.Image(),
+        }
+    )
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    (tmp_path / "in").mkdir()
+    if form == "saved":
+        rows.save_to_disk(str(tmp_path / "in"))
+    else:
+        rows.to_parquet(str(tmp_path / "in" / "all.parquet"))
+    records = read_source("hugging_face", tmp_path / "in", "options.caption=text", "options.split=fold").records
+    second, first = sorted(records, key=lambda record: record.split)
+    assert (first.split, second.split) == ("train", "test")
+    assert {name: value for name, value in first.extra.items() if name != "image"} == {
+        "kind": "b",
+        "kinds": ["a", "b"],
+        "when": "2020-01-02T03:04:00",
+        "day": "2020-01-02",
+        "nested": {"a": [1.5, None]},
+        "score": "NaN",
+    }
+    assert second.extra["score"] == 0.5
+    assert "kind" not in second.extra
+    assert capsys.readouterr().err.count(f"hugging_face: thumb_{form} holds dict, which JSON does not") == 1
 
 
 def test_a_key_that_comes_twice_is_one_reject(tmp_path: Path, rows: datasets.Dataset, read_source) -> None:

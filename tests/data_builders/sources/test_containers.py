@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from eosin.data_builders.sources.reading import json_files
 from eosin.data_builders.sources.reading.image_files import ImageFiles
-from eosin.data_builders.sources.reading.json_files import BROKEN, elements, list_sections, section_elements
-from eosin.data_builders.sources.reading.tables import row_sections, section_rows
+from eosin.data_builders.sources.reading.json_files import BROKEN, document, elements, list_sections, section_elements
+from eosin.data_builders.sources.reading.tables import header_of, row_sections, section_rows
 from eosin.data_builders.sources.source import Refused
 from eosin.errors import InputError
 
@@ -73,21 +73,24 @@ def test_json_lines_are_read_from_any_section(file: Path, content: list[Any], si
     rows=st.lists(st.tuples(cells, cells, cells), min_size=1),
     size=st.integers(1, 4),
     delimiter=st.sampled_from(",;\t"),
-    ending=st.sampled_from(["\n", "\r\n"]),
+    ending=st.sampled_from(["\n", "\r\n", "\r"]),
     mark=st.booleans(),
+    names=st.sampled_from([("one", "two", "three"), ("one", "two\nlines", "three"), ("one", "", "")]),
 )
 def test_a_table_is_read_from_any_section(
-    file: Path, rows: list[tuple[str, str, str]], size: int, delimiter: str, ending: str, mark: bool
+    file: Path, rows: list[tuple[str, str, str]], size: int, delimiter: str, ending: str, mark: bool, names: tuple[str, str, str]
 ) -> None:
     file = file.with_name(f"file-{len(list(file.parent.iterdir()))}")
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator=ending, quoting=csv.QUOTE_ALL)
-    writer.writerows([("one", "two", "three"), *rows])
+    writer.writerows([names, *rows])
     file.write_bytes(("\ufeff" if mark else "").encode() + buffer.getvalue().encode())
     found: list[dict[str, str]] = []
     for section in reversed(list(row_sections(file, "x", size=size))):
         found[:0] = [row for _, row in section_rows(file, section)]
-    assert [tuple(row.values()) for row in found] == [tuple(map(str.strip, row)) for row in rows]
+    told = [name.replace("\n", " ") for name in names]
+    assert header_of(file) == told
+    assert found == [dict(zip(told, map(str.strip, row), strict=True)) for row in rows]
 
 
 @pytest.mark.parametrize("text", ['[{"a": 1}, {"a": ', '[{"a": 1} {"a": 2}]', '[{"a": 1}, 2', "[1,, 2]"])
@@ -102,9 +105,37 @@ def test_a_line_that_is_no_json_is_told_and_its_neighbours_stay(file: Path) -> N
     assert [element for _, element in elements(file)] == [{"a": 1}, BROKEN, {"a": 3}]
 
 
+def test_numbers_of_too_many_digits_are_text_and_nesting_too_deep_is_told(file: Path) -> None:
+    digits, deep = "1" * 5000, "[" * 100_000
+    file.write_text(f'{{"a": {digits}}}\n{{"a": {deep}\n{{"a": 3}}\n')
+    assert [element for _, element in elements(file)] == [{"a": digits}, BROKEN, {"a": 3}]
+    file.write_text(f'[{{"a": {digits}}}, {{"a": 3}}]')
+    assert [element for _, element in elements(file)] == [{"a": digits}, {"a": 3}]
+    file.write_text(f'[{{"a": 1}}, {{"a": {deep}')
+    with pytest.raises(InputError, match="byte 11 nests too deep"):
+        list(elements(file))
+    with pytest.raises(InputError, match="nests too deep"):
+        document(file)
+
+
 def test_a_quote_that_is_never_closed_is_an_error(file: Path) -> None:
     file.write_text('one,two\n"x\ny",z\na,"b\nc,d\n')
     with pytest.raises(InputError, match="line 4: the row that begins there has a quote"):
+        list(row_sections(file, "x"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("one,two\na,b\n".encode("utf-16"), "says UTF-16; save it as UTF-8"),
+        (b"one,two,one,,\na,b,c,,\n", "several columns are called one"),
+        (b'"one,two\na,b\n', "its header is not readable"),
+        (b"one,two\rthree\na,b\n", "a quote that is not closed|its header is not readable"),
+    ],
+)
+def test_a_table_that_cannot_be_read_as_it_is_says_what_to_do(file: Path, content: bytes, message: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=message):
         list(row_sections(file, "x"))
 
 

@@ -1,9 +1,11 @@
 """Whatever stands in a publisher's JSON, an item becomes a record or a reject with a reason, never a crash."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from eosin.data_builders.sources.catalogue import SOURCES
 from eosin.data_builders.sources.checks import record_or_reject
 from eosin.errors import InputError
-from eosin.records import Record, Reject
+from eosin.records import Record, Reject, to_table
 
 IMAGE = "v0123456789_roi_0a1b2c3d-1111-4222-8333-444455556666.jpg"
 SLIDE = "TCGA-AA-0001-01Z-00-DX1"
@@ -33,12 +35,15 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "refpath": ("testA.jsonl", BOX),
     "wsi_vqa": ("WsiVQA_test.json", {"Id": SLIDE, "Question": "Which?", "Choice": ["x", "y"], "Answer": "y"}),
 }
+DEEP: list[Any] = []
+for _ in range(300):
+    DEEP = [DEEP]
 JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-3, 300)
     | st.floats(allow_nan=False)
-    | st.sampled_from(["", "<image>", "A", "B) y", IMAGE, "../x"]),
+    | st.sampled_from(["", "<image>", "A", "B) y", IMAGE, "../x", "cut \ud83d", "long" * 2000, 10**400, float("nan"), DEEP]),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["from", "value", "role", "type", "pvqa", "yes"]), inner, max_size=3)
     ),
@@ -77,3 +82,8 @@ def test_a_damaged_record_is_a_record_or_a_reject(name: str, tmp_path: Path, jpe
     except InputError:
         return
     assert all(isinstance(item, Record | Reject) and (isinstance(item, Record) or item.reason != "invalid_record") for item in found)
+    for item in found:
+        if isinstance(item, Record):
+            to_table(item.kind, [item])
+        else:
+            pa.Table.from_pylist([dataclasses.asdict(item)])

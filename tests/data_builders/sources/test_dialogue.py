@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eosin.data_builders.questions import LETTERS
-from eosin.data_builders.sources.reading.dialogue import IMAGE, asked, chosen, gold_of, question_messages, turns_of
+from eosin.data_builders.sources.reading.dialogue import IMAGE, Gold, asked, chosen, gold_of, question_messages, turns_of
 from eosin.data_builders.sources.reading.names import article_of, patient_of, split_of, video_of
 from eosin.data_builders.sources.reading.options import gold_option, inline_options, option_texts, yes_or_no
 from eosin.data_builders.sources.source import Refused
-from eosin.records import Part
+from eosin.records import Message, Part
 
 WORDS = st.text("abcdefghijklm0123\u00e9\u00fc", min_size=2, max_size=9)
 PHRASES = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
@@ -112,6 +112,8 @@ def test_every_image_stands_where_its_token_stood_and_no_word_is_lost(pairs: lis
         ([{"from": "human", "value": "x"}], 0, "turn_order"),
         ([{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}], 0, "turn_order"),
         ([{"from": "human", "value": "x"}, {"from": "gpt", "value": " "}], 0, "wrong_turns"),
+        ([{"from": "human", "value": " "}, {"from": "gpt", "value": "y"}], 1, "wrong_turns"),
+        ([{"from": "human", "value": "x"}, {"from": "gpt", "value": "<image>"}], 1, "wrong_turns"),
         ([{"from": "human", "value": 7}, {"from": "gpt", "value": "y"}], 0, "wrong_turns"),
         ([{"from": "human", "value": "<image>x"}, {"from": "gpt", "value": "y"}], 2, "image_count"),
         ([{"from": "human", "value": "<image>x"}, {"from": "gpt", "value": "y"}], 0, "image_count"),
@@ -133,6 +135,12 @@ def test_parts_in_lists_system_turns_and_several_questions_are_read() -> None:
     assert [part.type for part in messages[1].content] == ["image", "text"]
     assert gold_of(messages).task == "open"
     assert gold_of(messages).answer == "Yes"
+
+
+def test_an_image_alone_is_a_question_for_a_caption() -> None:
+    messages = turns_of({"conversations": [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": "Glands."}]}, (IMAGE,))
+    assert messages == (Message("user", (IMAGE,)), Message("assistant", (Part("text", "Glands."),)))
+    assert gold_of(messages) == Gold("caption", "Glands.")
 
 
 def test_a_list_in_free_text_is_no_choice() -> None:

@@ -100,7 +100,24 @@ def test_a_position_is_read_however_it_is_written(
 
 
 @pytest.mark.parametrize(
-    "position", [None, [], [1], [1, 2, 3], ["a", 1], {"x": 1}, [-1, 0], [0.5, 0], ["inf", 0], ["nan", "nan"], "12", [10**12, 0], [None, 1]]
+    "position",
+    [
+        None,
+        [],
+        [1],
+        [1, 2, 3],
+        ["a", 1],
+        {"x": 1},
+        [-1, 0],
+        [0.5, 0],
+        ["inf", 0],
+        ["nan", "nan"],
+        "12",
+        [10**12, 0],
+        [None, 1],
+        [10**400, 0],
+        "[" * 3000,
+    ],
 )
 def test_a_position_that_is_none_is_refused(tmp_path: Path, position: object) -> None:
     (tmp_path / "PathGen.json").write_text(json.dumps([{"wsi_id": "S", "position": position, "caption": "c"}]))

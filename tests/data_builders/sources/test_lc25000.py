@@ -39,3 +39,28 @@ def test_a_groups_file_gives_groups_and_splits_and_tiles_it_does_not_name_are_re
 def test_a_groups_file_that_is_not_there_is_an_error(release: Path, read_source) -> None:
     with pytest.raises(InputError, match=r"groups\.csv is not a file"):
         read_source("lc25000", release, "options.groups=groups.csv")
+
+
+ROWS = "path,label,split,group\ncolon_aca/colonca1.jpeg,colon_aca,valid,g1\n"
+
+
+def test_where_table_and_folder_disagree_the_image_is_a_reject(release: Path, read_source) -> None:
+    more = "colonn1.jpeg,lung_n,train,g2\nlungn1.jpeg,lung_n,train,g3\nlungn1.jpeg,lung_n,train,g4\ngone.jpeg,lung_n,train,g5\n"
+    (release / "splits.csv").write_text(ROWS + more)
+    built = read_source("lc25000", release)
+    assert [(record.label, record.group, record.split) for record in built.records] == [("colon_aca", "g1", "val")]
+    assert {key.rpartition("/")[2]: reason for key, reason in built.rejects.items()} == {
+        "colonn1.jpeg": "label_conflict",
+        "lungn1.jpeg": "listed_twice",
+        "gone.jpeg": "image_missing",
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [("lungn1.jpeg,lung_n,train,g1", "'g1' are in val and in train"), ("lungn1.jpeg,lung_n,holdout,g3", r"the row of lungn1\.jpeg lacks")],
+)
+def test_a_torn_group_or_an_unknown_split_is_an_error(release: Path, read_source, row: str, message: str) -> None:
+    (release / "splits.csv").write_text(ROWS + row)
+    with pytest.raises(InputError, match=message):
+        read_source("lc25000", release)

@@ -74,6 +74,30 @@ def test_class_folders_with_a_splits_table_are_read(tmp_path: Path, jpeg: Callab
     }
 
 
+def test_where_the_splits_table_and_the_folder_disagree_the_tile_is_a_reject(
+    tmp_path: Path, jpeg: Callable[..., bytes], read_source
+) -> None:
+    names = ("Non-Tumor/Case-3-A17-7799-1.jpg", "Viable/Case-4-A17-7799-2.jpg", "Viable/P9-B28-22141-3.jpg")
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(jpeg(number))
+    rows = [
+        "path,label,split,group",
+        f"{names[0]},Non-tumor,train,g1",
+        f"{names[1]},Non-Tumor,train,g2",
+        f"{names[2]},Viable,test,g3",
+        f"{names[2]},Viable,test,g4",
+        "Viable/gone.jpg,Viable,test,g5",
+    ]
+    (tmp_path / "in" / "splits.csv").write_text("\n".join(rows))
+    built = read_source("osteosarcoma", tmp_path / "in")
+    assert [(record.label, record.group) for record in built.records] == [("Non-Tumor", "g1")]
+    assert built.rejects == {names[1]: "label_conflict", names[2]: "listed_twice", "Viable/gone.jpg": "image_missing"}
+    (tmp_path / "in" / "splits.csv").write_text("\n".join([*rows, "Viable/gone.jpg,Viable,train,g5"]))
+    with pytest.raises(InputError, match="'g5' are in test and in train"):
+        read_source("osteosarcoma", tmp_path / "in")
+
+
 def test_a_splits_table_with_a_split_of_another_name_is_refused(release: Path, read_source) -> None:
     (release / "splits.csv").write_text("path,label,split,group\na.jpg,Viable,holdout,P9\n")
     with pytest.raises(InputError, match=r"the row of a\.jpg lacks"):

@@ -54,3 +54,20 @@ def test_slide_instruct_reads_conversations_and_the_benchmarks_table(tmp_path: P
     assert (choice.answer, choice.options, choice.split, choice.group) == ("two", ("one", "two", "three"), "test", "TCGA-XX-0001")
     assert choice.extra == {"ID": "1", "Tumor": "BRCA", "Broad Category": "Microscopy", "Narrow Category": "Grade"}
     assert built.rejects == {"SlideInstruct_train_stage1_caption.json#1": "no_group", "SlideBench-VQA-TCGA.csv#1": "answer_not_an_option"}
+
+
+def test_a_blank_option_does_not_shift_the_letters(tmp_path: Path, read_source) -> None:
+    rows = [
+        "ID,Slide,Question,A,B,C,D,Answer",
+        "1,17,Which?,one,,three,four,C",
+        "2,17,Which?,one,,three,four,D",
+        "3,17,Which?,one,,three,four,B",
+        "4,17,Which?,one,,three,four,C) three",
+        "5,17,Which?,yes,no,,,A",
+    ]
+    (tmp_path / "SlideBench-VQA-TCGA.csv").write_text("\n".join(rows))
+    built = read_source("slide_instruct", tmp_path)
+    assert [record.answer for record in built.records] == ["three", "four", "three", "yes"]
+    assert built.records[0].options == ("one", "three", "four")
+    assert built.records[0].messages[1].text == "B"
+    assert built.rejects == {"SlideBench-VQA-TCGA.csv#2": "answer_not_an_option"}

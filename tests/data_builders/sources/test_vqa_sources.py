@@ -315,12 +315,13 @@ def test_refpath_boxes_become_text_and_bad_ones_are_named(tmp_path: Path, jpeg: 
         {**base, "bbox": [10, 20, 50, 60], "expression": []},
         {**base, "bbox": [10, 20, 50, 60], "expression": ["x"], "width": 200},
         {**base, "bbox": [10, 20, 50, 60], "expression": ["x"], "image": "refpath_image/8.jpg"},
+        {**base, "bbox": [10, 20, 50, 60], "expression": ["x"], "width": "100", "height": None},
     ]
     (folder / "refpath_testA.jsonl").write_text("\r\n".join(map(json.dumps, rows)), newline="")
     (folder / "refpath_train.jsonl").write_text(json.dumps(rows[1]) + "\n")
     built = read_source("refpath", folder)
     found = {record.id.removeprefix("refpath/refpath_"): record for record in built.records}
-    assert set(found) == {"testA.jsonl#0.0", "testA.jsonl#0.1", "testA.jsonl#1", "train.jsonl#0"}
+    assert set(found) == {"testA.jsonl#0.0", "testA.jsonl#0.1", "testA.jsonl#1", "testA.jsonl#8", "train.jsonl#0"}
     first = found["testA.jsonl#0.0"]
     assert (first.task, first.answer, first.split, first.group) == ("grounding", "[100, 200, 500, 999]", "test", "7.jpg")
     assert "a gland in the centre?" in first.messages[0].text
