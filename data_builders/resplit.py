@@ -128,7 +128,7 @@ def _assignment(config: SplitConfig, inputs: Inputs) -> Assignment:
     torn = next((group for group, split in kept.items() if settled.get(group, split) != split), None)
     if torn is not None:
         raise InputError(
-            f"group {torn} is in {settled[torn]} of earlier and in {kept[torn]} of data, which keep leaves as it is; a group has one split: "
+            f"group {torn} is in {settled[torn]} of earlier and in {kept[torn]} of data, which keep leaves as it is: "
             f"leave {kept[torn]} out of keep, or leave earlier out"
         )
     settled |= kept

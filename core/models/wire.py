@@ -115,11 +115,15 @@ def logprobs_of(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
     """
     try:
         content = (choice.get("logprobs") or {}).get("content")
-        return None if content is None else tuple(
-            TokenLogprob(
-                item["token"], float(item["logprob"]), {top["token"]: float(top["logprob"]) for top in item.get("top_logprobs") or ()}
+        return (
+            None
+            if content is None
+            else tuple(
+                TokenLogprob(
+                    item["token"], float(item["logprob"]), {top["token"]: float(top["logprob"]) for top in item.get("top_logprobs") or ()}
+                )
+                for item in content
             )
-            for item in content
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise BackendError(f"the server's logprobs are not of the OpenAI form ({error!r})") from error

@@ -25,9 +25,7 @@ _PLACE_WORD = (
     r"(?:(?:upper|lower|top|bottom|middle|central?)[\s-]+(?:left|right|middle|cent(?:er|re)|row|panels?)|left|right|upper|lower|top|bottom"
     r"|middle|cent(?:er|re))"
 )
-_PLACES = re.compile(
-    rf"{_START}\(?({_PLACE_WORD})(?:[\s-]+(?:panels?|images?|side|column))?\)?\s*[:,]\s+", re.IGNORECASE
-)
+_PLACES = re.compile(rf"{_START}\(?({_PLACE_WORD})(?:[\s-]+(?:panels?|images?|side|column))?\)?\s*[:,]\s+", re.IGNORECASE)
 _RANGE = re.compile(r"([A-Za-z])\s*(?:[-–—]|\bto\b)\s*([A-Za-z])")
 _SINGLE = re.compile(r"[A-Za-z]")
 # What stands right behind a label that belongs to the words before it: "glands (A) and stroma (B)".

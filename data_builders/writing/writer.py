@@ -119,7 +119,9 @@ class Writer:
             answer = self._answer(prompt, chat)
             if answer.finish not in ("stop", "length", *_FILTERED):
                 # The server's way of speaking: asked again, it says the same and costs the same.
-                raise Refused("unknown_finish", f"The server ended the answer with {answer.finish!r}; known are stop, length, content_filter")
+                raise Refused(
+                    "unknown_finish", f"The server ended the answer with {answer.finish!r}; known are stop, length, content_filter"
+                )
             try:
                 value = _value_of(answer, prompt)
                 if check is not None:

@@ -135,8 +135,13 @@ def test_conversations_without_images_are_duplicates_when_they_say_the_same(
     other = "How many mitoses does such a lesion hold at the most, counted by eye in ten fields?"
     told = [f"{LONG}: what is it?"] * 3 + [other]
     records: list[Record] = [
-        Conversation(**{**asked(str(number), phantom_tiles[0], text).__dict__, "images": (), "messages": (
-            Message("user", (Part("text", text),)), Message("assistant", (Part("text", "Yes."),)))})
+        Conversation(
+            **{
+                **asked(str(number), phantom_tiles[0], text).__dict__,
+                "images": (),
+                "messages": (Message("user", (Part("text", text),)), Message("assistant", (Part("text", "Yes."),))),
+            }
+        )
         for number, text in enumerate(told)
     ]
     recipe = {"builder": "dedup", "data": str(write("conversations", [*records, shown])), "match": match}

@@ -135,7 +135,9 @@ def test_a_group_that_an_earlier_split_and_a_kept_one_place_differently_is_an_er
     assert (found["p0"], found["p4"]) == ("test", "train")
 
 
-@pytest.mark.parametrize("shares", [(float("nan"), 0.1, 0.2), (0.7, float("nan"), 0.3), (float("inf"), 0, 0), (0, 0.5, 0.5), (1.2, -0.2, 0)])
+@pytest.mark.parametrize(
+    "shares", [(float("nan"), 0.1, 0.2), (0.7, float("nan"), 0.3), (float("inf"), 0, 0), (0, 0.5, 0.5), (1.2, -0.2, 0)]
+)
 def test_shares_that_are_none_are_refused(shares: tuple[float, float, float]) -> None:
     with pytest.raises(ConfigError, match="must add up to 1"):
         Shares(*shares)
