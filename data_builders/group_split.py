@@ -26,7 +26,9 @@ class Shares:
     test: float = 0.2
 
     def __post_init__(self) -> None:
-        if min(astuple(self)) < 0 or self.train == 0 or abs(sum(astuple(self)) - 1) > 1e-6:
+        shares = astuple(self)
+        # So written that no comparison with "not a number" lets it through.
+        if not (all(share >= 0 for share in shares) and self.train > 0 and abs(sum(shares) - 1) <= 1e-6):
             raise ConfigError(f"the shares of the splits must add up to 1, with some for train; got {astuple(self)}")
 
 

@@ -75,7 +75,7 @@ def split_steps(config: SplitConfig, out: Path) -> Generator[Step, Artefact, Non
     """The one step of this builder, or one for each fold: artefacts of the input's kind.
 
     Raises:
-        InputError: the publisher tells no groups, or a group is in two splits that stay as they are.
+        InputError: the publisher tells no groups, or a group is in two splits that stay as they are, be it one of `earlier`.
         ConfigError: `by` names no column of the kind.
     """
     inputs = open_inputs(config)
@@ -124,7 +124,14 @@ class Assignment:
 def _assignment(config: SplitConfig, inputs: Inputs) -> Assignment:
     data = inputs.artefacts["data"]
     settled = dict(_settled(inputs.artefacts["earlier"], ("train", "val", "test"))) if "earlier" in inputs.artefacts else {}
-    settled |= _settled(data, config.keep)
+    kept = _settled(data, config.keep)
+    torn = next((group for group, split in kept.items() if settled.get(group, split) != split), None)
+    if torn is not None:
+        raise InputError(
+            f"group {torn} is in {settled[torn]} of earlier and in {kept[torn]} of data, which keep leaves as it is: "
+            f"leave {kept[torn]} out of keep, or leave earlier out"
+        )
+    settled |= kept
     if config.draw == "hash":
         return Assignment(_without(config.shares, config.keep), config.seed, settled, config.folds)
     found = split_groups(_members(data, config.by), config.shares, config.seed, settled)

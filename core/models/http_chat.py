@@ -25,7 +25,7 @@ from eosin.errors import BackendError, ConfigError, EosinError, InputError, Miss
 from eosin.models.protocols import Capabilities, Chat, Delta, FinishReason, Reply, Sampling, Usage, fingerprint_of
 from eosin.models.specs import ChatSpec
 from eosin.models.sse import DONE, SseParser, error_words, json_event
-from eosin.models.wire import finish_reason_of, logprobs_of, usage_of, wire_messages, wire_sampling
+from eosin.models.wire import finish_reason_of, finish_word_of, logprobs_of, usage_of, wire_messages, wire_sampling
 
 if TYPE_CHECKING:
     import httpx
@@ -297,12 +297,17 @@ def _reply_of(value: dict[str, Any], sampling: Sampling) -> Reply:
     text = message.get("content") if isinstance(message, dict) else message
     if not isinstance(message, dict) or not isinstance(text, str | None):
         raise BackendError(f"the server's reply holds no text where it should: {message!r:.200}")
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise BackendError(f"the server's reply holds no tool calls where it should: {calls!r:.200}")
+    finish = finish_reason_of(choice.get("finish_reason"))
     return Reply(
         text=text or "",
-        finish_reason=finish_reason_of(choice.get("finish_reason")),
+        finish_reason=finish,
         usage=usage or Usage(0, 0),
         logprobs=logprobs_of(choice) if sampling.logprobs else None,
-        tool_calls=tuple(message.get("tool_calls") or ()),
+        tool_calls=tuple(calls),
+        ended=finish_word_of(choice["finish_reason"]),
     )
 
 
@@ -311,7 +316,7 @@ def _collected(deltas: Iterator[Delta]) -> Reply:
     last = pieces[-1]
     if last.finish_reason is None:
         raise BackendError("the server's stream ended without finish_reason: the reply was cut off")
-    return Reply("".join(piece.text for piece in pieces), last.finish_reason, last.usage or Usage(0, 0))
+    return Reply("".join(piece.text for piece in pieces), last.finish_reason, last.usage or Usage(0, 0), ended=last.ended)
 
 
 def _only_choice(value: dict[str, Any]) -> tuple[dict[str, Any], Usage | None]:
@@ -337,14 +342,26 @@ def _events(response: httpx.Response, patience: float) -> Iterator[dict[str, Any
 def _deltas(events: Iterator[dict[str, Any]]) -> Iterator[Delta]:
     finish: FinishReason | None = None
     usage: Usage | None = None
+    ended = ""
     for event in events:
         usage = usage_of(event.get("usage")) or usage
-        for choice in event.get("choices") or ():
-            text = (choice.get("delta") or {}).get("content")
+        for choice, text in _pieces(event):
             if text:
                 yield Delta(text)
             if choice.get("finish_reason"):
                 finish = finish_reason_of(choice["finish_reason"])
+                ended = finish_word_of(choice["finish_reason"])
     if finish is None:
         raise BackendError("the server's stream ended without finish_reason: the reply was cut off")
-    yield Delta("", finish, usage)
+    yield Delta("", finish, usage, ended)
+
+
+def _pieces(event: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str | None]]:
+    """The choices of an event, each with its text."""
+    try:
+        found = [(choice, (choice.get("delta") or {}).get("content")) for choice in event.get("choices") or ()]
+    except (AttributeError, TypeError) as error:
+        raise BackendError(f"an event of the server's stream is not of the OpenAI form ({error})") from error
+    if not all(isinstance(text, str | None) for _, text in found):
+        raise BackendError(f"an event of the server's stream holds no text where it should: {found!r:.200}")
+    return found

@@ -76,22 +76,24 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Reply:
-    """A finished reply."""
+    """A finished reply; `ended` is a server's own word for its finish reason."""
 
     text: str
     finish_reason: FinishReason
     usage: Usage
     logprobs: tuple[TokenLogprob, ...] | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    ended: str = ""
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of a streamed reply; the last one carries the finish reason and the usage."""
+    """A piece of a streamed reply; the last one carries the finish reason, a server's own word for it (`ended`) and the usage."""
 
     text: str
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    ended: str = ""
 
 
 @dataclass(frozen=True)

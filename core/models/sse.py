@@ -9,6 +9,8 @@ from eosin.errors import BackendError
 
 DONE = "[DONE]"
 MAX_EVENT_BYTES = 32 * 2**20
+# Of JSON: no JSON, or a number of thousands of digits; brackets within brackets without end.
+_UNREADABLE = (ValueError, RecursionError)
 
 
 class SseParser:
@@ -59,7 +61,7 @@ def json_event(data: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(data)
-    except json.JSONDecodeError as error:
+    except _UNREADABLE as error:
         raise BackendError(f"the server's reply is not JSON: {data[:200]!r}") from error
     if not isinstance(value, dict):
         raise BackendError(f"the server's reply is no JSON object: {data[:200]!r}")
@@ -72,7 +74,7 @@ def error_words(text: str) -> str:
     """What a server says is wrong: the message of OpenAI's error object, else the start of the body."""
     try:
         error = json.loads(text).get("error")
-    except (json.JSONDecodeError, AttributeError):
+    except (*_UNREADABLE, AttributeError):
         return text[:300].strip() or "no message"
     if isinstance(error, dict):
         return str(error.get("message") or error)

@@ -14,6 +14,9 @@ from eosin.images import to_plain
 from eosin.models.protocols import Chat, FinishReason, Sampling, TokenLogprob, Usage
 from eosin.records import Message
 
+# No model reads or writes so many in one reply; what is larger is no count, and would not fit into a journal.
+MOST_TOKENS = 10**9
+_LONGEST_WORD = 60
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 
 
@@ -77,12 +80,31 @@ def finish_reason_of(value: object) -> FinishReason:
     return _FINISH.get(value, "error")
 
 
+def finish_word_of(value: str) -> str:
+    """The server's own finish reason, as far as it can be stored anywhere: ASCII, 60 letters at most."""
+    return ascii(value)[1:-1][:_LONGEST_WORD]
+
+
 def usage_of(value: object) -> Usage | None:
-    """The server's token counts, or None where it does not count."""
+    """The server's token counts, whole numbers however they are written (1000.0), or None where it does not count.
+
+    Raises:
+        BackendError: a count is negative, or more than `MOST_TOKENS`.
+    """
     if not isinstance(value, Mapping):
         return None
-    prompt, completion = value.get("prompt_tokens"), value.get("completion_tokens")
-    return Usage(prompt, completion) if isinstance(prompt, int) and isinstance(completion, int) else None
+    prompt, completion = _whole(value.get("prompt_tokens")), _whole(value.get("completion_tokens"))
+    if prompt is None or completion is None:
+        return None
+    if not (0 <= prompt <= MOST_TOKENS and 0 <= completion <= MOST_TOKENS):
+        raise BackendError(f"the server's token counts cannot be true: one is below 0, or above {MOST_TOKENS}")
+    return Usage(prompt, completion)
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def logprobs_of(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
@@ -91,15 +113,17 @@ def logprobs_of(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
     Raises:
         BackendError: they are not of the API's form.
     """
-    content = (choice.get("logprobs") or {}).get("content")
-    if content is None:
-        return None
     try:
-        return tuple(
-            TokenLogprob(
-                item["token"], float(item["logprob"]), {top["token"]: float(top["logprob"]) for top in item.get("top_logprobs") or ()}
+        content = (choice.get("logprobs") or {}).get("content")
+        return (
+            None
+            if content is None
+            else tuple(
+                TokenLogprob(
+                    item["token"], float(item["logprob"]), {top["token"]: float(top["logprob"]) for top in item.get("top_logprobs") or ()}
+                )
+                for item in content
             )
-            for item in content
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise BackendError(f"the server's logprobs are not of the OpenAI form ({error!r})") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eosin.data_builders.audit.identifiers import identifiers
+from eosin.data_builders.audit.identifiers import identifiers, perhaps_videos
 from eosin.data_builders.duplicates.image_hash import distances
 from eosin.data_builders.duplicates.links import Links
 from eosin.data_builders.duplicates.neighbours import Pairs
@@ -48,23 +48,31 @@ def shared_groups(prints: Prints, trained: NDArray[np.bool_]) -> Iterator[Leak]:
         trained: bool [n], rows of training data.
     """
     first_of: dict[str, int] = {}
+    first_perhaps: dict[str, int] = {}
     for row in _first_rows(prints, ~trained):
-        for name in sorted(_names(prints, row)):
-            first_of.setdefault(name, row)
+        sure, perhaps = _names(prints, row)
+        for found, names in ((first_of, sure), (first_perhaps, perhaps)):
+            for name in names:
+                found.setdefault(name, row)
     for row in _first_rows(prints, trained):
-        shared = sorted(name for name in _names(prints, row) if name in first_of)
+        sure, perhaps = _names(prints, row)
+        # What only may be a video's name counts where the other side is sure of it.
+        shared = {name: first_perhaps[name] for name in sure if name in first_perhaps}
+        shared |= {name: first_of[name] for name in sure | perhaps if name in first_of}
         if shared:
             # A patient or an article says more than the group that is called after it.
             shown = min(shared, key=lambda name: (name.startswith("group:"), name))
-            yield Leak("shared_group", row, first_of[shown], 0.0, shown)
+            yield Leak("shared_group", row, shared[shown], 0.0, shown)
 
 
 def _first_rows(prints: Prints, used: NDArray[np.bool_]) -> Iterator[int]:
     return (row for row in np.flatnonzero(used & (prints.place <= 0)).tolist())
 
 
-def _names(prints: Prints, row: int) -> set[str]:
-    return identifiers(prints.sources[row], prints.groups[row], (prints.records[row], prints.slides[row] or ""))
+def _names(prints: Prints, row: int) -> tuple[set[str], set[str]]:
+    """What a record belongs to, and the videos that it may belong to."""
+    group, others = prints.groups[row], (prints.records[row], prints.slides[row] or "")
+    return identifiers(prints.sources[row], group, others), perhaps_videos(group, others)
 
 
 def shared_content(finding: str, prints: Prints, links: Links, trained: NDArray[np.bool_]) -> Iterator[Leak]:

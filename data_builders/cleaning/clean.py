@@ -62,7 +62,7 @@ class CleanConfig:
         rules: for captions; for conversations `encoding`, `links`, `patient_data` and `language` go over every turn, the others over the
             answers of the tasks caption and report.
         panels: captions of compound figures: `keep` them whole; `take` the part of the panel that `extra[panel_key]` names, and reject
-            those that have several parts and name none; `reject` all that have several parts.
+            those that have several parts and name none; `reject` all that have several parts. Both reject letters that leave one out.
         panel_key: of `extra`.
         report: for slides.
     """
@@ -166,6 +166,8 @@ class CleanPair:
             return judge(caption, self.rules)
         found = split_panels(caption)
         if isinstance(found, NotSplit):
+            if found.reason == "gap":
+                return Dropped("compound_gap", "the letters of its panels leave one out, so that nobody knows which text is whose")
             if found.reason == "labels_follow_text" and self.panels == "reject":
                 return Dropped("compound", "it speaks of several panels")
             return judge(caption, self.rules)
@@ -252,8 +254,12 @@ class CleanReport:
             reasons = Counter(piece.reason for piece in visible.dropped)
             told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
             return Reject(record.id, "nothing_visible", f"no sentence of its report speaks of what a slide shows: {told or 'it is empty'}")
-        dropped = [*record.extra.get("dropped", ()), *({"sentence": piece.text, "reason": piece.reason} for piece in visible.dropped)]
-        extra = with_counts({**record.extra, "dropped": dropped} if dropped else record.extra, Counter(verdict.changes))
+        extra = record.extra
+        if visible.dropped:
+            extra = _for_our_own(extra, "dropped", _are_sentences)
+            now = ({"sentence": piece.text, "reason": piece.reason} for piece in visible.dropped)
+            extra = {**extra, "dropped": [*extra.get("dropped", ()), *now]}
+        extra = with_counts(extra, Counter(verdict.changes))
         return dataclasses.replace(record, report=visible.text, extra=extra)
 
 
@@ -285,5 +291,24 @@ def with_counts(extra: Mapping[str, Any], counts: Counter[str]) -> Mapping[str, 
     """`extra` with `counts` added to those of an earlier cleaning."""
     if not counts:
         return extra
+    extra = _for_our_own(extra, "cleaned", _are_counts)
     earlier: Mapping[str, int] = extra.get("cleaned", {})
     return {**extra, "cleaned": dict(sorted((Counter(earlier) + counts).items()))}
+
+
+def _for_our_own(extra: Mapping[str, Any], key: str, is_own: Callable[[Any], bool]) -> Mapping[str, Any]:
+    """`extra` with `key` free for what is written here, or holding what was: a publisher's value of that name goes to `KEY_given`."""
+    if key not in extra or is_own(extra[key]):
+        return extra
+    given = f"{key}_given"
+    while given in extra:
+        given += "_"
+    return {given if name == key else name: value for name, value in extra.items()}
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(type(count) is int for count in value.values())
+
+
+def _are_sentences(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, Mapping) and item.keys() == {"sentence", "reason"} for item in value)

@@ -1,8 +1,8 @@
 """Captions of compound figures, cut into the part of each panel.
 
 Three ways of writing are read: labels in brackets, "(a) ...; (b) ..."; bare labels, "A, ... B, ..." or "A: ... B: ..."; places,
-"Left: ... Right: ...". A label may name several panels: "(A-C)", "A and B,". Letters must run on from A without a gap, each before its
-text; a caption that does not hold to that is not split by guessing: the answer says why.
+"Left: ... Right: ...". A label may name several panels: "(A-C)", "A and B,"; and stand behind its kind: "Panel A: ...". Letters must run on
+from A without a gap, each before its text; a caption that does not hold to that is not split by guessing: the answer says why.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-NotSplitReason = Literal["no_labels", "one_label", "labels_follow_text", "empty_panel"]
+NotSplitReason = Literal["no_labels", "one_label", "labels_follow_text", "empty_panel", "gap"]
 
 _LETTERS = r"[A-Za-z](?:\s*(?:,|&|and|[-–—]|to)\s*[A-Za-z])*"
 _BRACKETED = re.compile(rf"\(\s*(?:panels?\s+)?({_LETTERS})\s*\)[\s:,.–-]*", re.IGNORECASE)
+_START = r"(?:(?<=^)|(?<=[.;:)\n]\s)|(?<=[.;\n]))"
 _BARE = re.compile(
-    r"(?:(?<=^)|(?<=[.;:)\n]\s)|(?<=[.;]))(?:panels?\s+)?([A-Z](?:\s*(?:,|&|and|[-–—])\s*[A-Z])*|[a-z](?:\s*(?:,|&|and|[-–—])\s*[a-z])*)"
+    _START + r"(?i:panels?\s+)?([A-Z](?:\s*(?:,|&|and|[-–—])\s*[A-Z])*|[a-z](?:\s*(?:,|&|and|[-–—])\s*[a-z])*)"
     r"(?:\s*[,:)]|\.|\s+[-–—])(?=\s)\s*"
 )
 _PLACE_WORD = (
     r"(?:(?:upper|lower|top|bottom|middle|central?)[\s-]+(?:left|right|middle|cent(?:er|re)|row|panels?)|left|right|upper|lower|top|bottom"
     r"|middle|cent(?:er|re))"
 )
-_PLACES = re.compile(
-    rf"(?:(?<=^)|(?<=[.;:)\n]\s)|(?<=[.;]))\(?({_PLACE_WORD})(?:[\s-]+(?:panels?|images?|side|column))?\)?\s*[:,]\s+", re.IGNORECASE
-)
+_PLACES = re.compile(rf"{_START}\(?({_PLACE_WORD})(?:[\s-]+(?:panels?|images?|side|column))?\)?\s*[:,]\s+", re.IGNORECASE)
 _RANGE = re.compile(r"([A-Za-z])\s*(?:[-–—]|\bto\b)\s*([A-Za-z])")
 _SINGLE = re.compile(r"[A-Za-z]")
 # What stands right behind a label that belongs to the words before it: "glands (A) and stroma (B)".
 _FOLLOWS = re.compile(r"\s*(?:[,;.]|(?:and|or|but|as|is|are|was|were|in|of|with|which|that|from|by|than)\b)", re.IGNORECASE)
 # "higher power in (B)" speaks of another panel; before the first label the same words lead to it: "photographs of (a) glands".
 _REFERS = re.compile(r"\b(?:in|of|see|from|than|with|as|to|at|and|box|boxed|panels?|shown)\s+$", re.IGNORECASE)
+# "tumour (T) and stroma (S)" are marks in the picture; the label of a panel opens a part.
+_OPENS = re.compile(r"(?:[.,;:\n]\s*|\band\s+)$", re.IGNORECASE)
 _LOOSE_ENDS = re.compile(r"(?:[\s,;:–-]|\band\b)+$", re.IGNORECASE)
 
 
@@ -77,7 +78,7 @@ class NotSplit:
     """Why a caption was left whole.
 
     `no_labels`: it is of one picture. `one_label`: there is no second one. `labels_follow_text`: "glands (A) and stroma (B)" cannot be cut
-    without a grammar. `empty_panel`: nothing is said of one of them.
+    without a grammar. `empty_panel`: nothing is said of one of them. `gap`: a letter is left out, so that nobody knows whose text it is.
     """
 
     reason: NotSplitReason
@@ -87,6 +88,8 @@ def split_panels(caption: str) -> Panels | NotSplit:
     """The parts of a caption, or why it has none."""
     reasons: list[NotSplitReason] = []
     for chain in (_letters(caption, _BRACKETED), _letters(caption, _BARE), _places(caption)):
+        if isinstance(chain, NotSplit):
+            return chain
         if len(chain) < 2:
             reasons.append("one_label" if chain else "no_labels")
             continue
@@ -101,16 +104,18 @@ def split_panels(caption: str) -> Panels | NotSplit:
 Chain = list[tuple[re.Match[str], tuple[str, ...]]]
 
 
-def _letters(caption: str, pattern: re.Pattern[str]) -> Chain:
-    """The labels that run on from A; others (a panel named again in another's text) are text."""
+def _letters(caption: str, pattern: re.Pattern[str]) -> Chain | NotSplit:
+    """The labels that run on from A; others (a panel named again in another's text) are text, but for one that skips a letter: a `gap`."""
     chain: Chain = []
     upcoming, capital = "A", False
     for match in pattern.finditer(caption):
         written = match.group(1)
         labels = _expand(written)
-        if not labels or labels[0] != upcoming or (chain and written[0].isupper() != capital):
+        if not labels or (chain and written[0].isupper() != capital) or (chain and pattern is _BRACKETED and _is_reference(caption, match)):
             continue
-        if chain and pattern is _BRACKETED and _is_reference(caption, match):
+        if labels[0] != upcoming:
+            if chain and labels[0] > upcoming and _opens_part(caption, match, chain[0][0]):
+                return NotSplit("gap")
             continue
         capital = written[0].isupper()
         chain.append((match, labels))
@@ -124,6 +129,14 @@ def _is_reference(caption: str, match: re.Match[str]) -> bool:
     """Whether a label in brackets is an object of the words before it, and ends there: "as in (B)."."""
     closed = caption[match.start() :].partition(")")[2]
     return _REFERS.search(caption, 0, match.start()) is not None and (not closed.strip() or closed.lstrip()[0] in ".;,:")
+
+
+def _opens_part(caption: str, match: re.Match[str], first: re.Match[str]) -> bool:
+    """Whether a letter stands and is marked as the caption's first label is, and is no genus: "E. coli"."""
+    mark, behind = match.group(0).rstrip()[-1:], caption[match.end() :]
+    return _OPENS.search(caption, 0, match.start()) is not None and (
+        mark == ")" or (mark == first.group(0).rstrip()[-1:] and not (mark == "." and behind[:1].islower()))
+    )
 
 
 def _expand(written: str) -> tuple[str, ...]:

@@ -122,14 +122,14 @@ def _section_pieces(name: str, body: str, words: ReportWords) -> Iterator[list[R
 
 def _reason(sentence: str, words: WordLists) -> str:
     """Why a sentence cannot be shown, empty where it can."""
-    if not _WORD.search(sentence) or _DATE.fullmatch(sentence):
-        return "fragment"
     rest, masks = _MASK.subn(" ", sentence)
     if masks and len(_ANY_WORD.findall(rest)) <= _FIELD_WORDS:
         return "administrative"
     if _NODES.search(sentence):
         return "nodes"
-    return next((name for name, pattern in _patterns(tuple(words.lists.items())) if pattern.search(sentence)), "")
+    # What a sentence speaks of comes before how short it is: "MSI-H." is a result.
+    listed = next((name for name, pattern in _patterns(tuple(words.lists.items())) if pattern.search(sentence)), "")
+    return listed or ("fragment" if not _WORD.search(sentence) or _DATE.fullmatch(sentence) else "")
 
 
 def _clauses(sentence: str) -> list[ReportPiece]:

@@ -62,18 +62,23 @@ def records_of(prints: Prints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _same_content(
     prints: Prints, links: Links, record_of: NDArray[np.int64], first_rows: NDArray[np.int64], *, with_text: bool
 ) -> NDArray[np.int64]:
-    """Records are one cluster when they show the same images in the same order, and say the same."""
+    """Records are one cluster when they show the same images in the same order, and say the same.
+
+    Without images there is nothing to compare but what is said: by images alone such records are no duplicates.
+    """
     images = links.of(*IMAGE_METHODS)
     image_roots = components(len(prints), images.left, images.right)
     texts = links.of("text")
     text_roots = components(len(prints), texts.left, texts.right)
     seen: dict[tuple[int, ...], int] = {}
     labels = np.empty(len(first_rows), np.int64)
-    stops = np.append(first_rows[1:], len(prints))
+    stops = np.append(first_rows, len(prints))[1:]
     for number, (start, stop) in enumerate(zip(first_rows.tolist(), stops.tolist(), strict=True)):
-        key = tuple(image_roots[start:stop].tolist()) if prints.place[start] >= 0 else (-1 - start,)
+        key = tuple(image_roots[start:stop].tolist()) if prints.place[start] >= 0 else ()
         if with_text:
             key = (*key, -1, int(text_roots[start]))
+        elif not key:
+            key = (-1 - start,)
         labels[number] = seen.setdefault(key, number)
     return labels
 

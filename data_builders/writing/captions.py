@@ -24,7 +24,7 @@ from eosin.data_builders.writing.endpoint import WriterConfig
 from eosin.data_builders.writing.leaks import check_source
 from eosin.data_builders.writing.materials import IMAGE_KINDS, Material, Pictures, labels_of, read_materials
 from eosin.data_builders.writing.prompts import load_prompt
-from eosin.data_builders.writing.replies import Refused
+from eosin.data_builders.writing.replies import Refused, schema_problem
 from eosin.data_builders.writing.settings import Desk, desk_at, totals
 from eosin.data_builders.writing.tokens import CLIP_CONTEXT, clip_tokens
 from eosin.data_builders.writing.writer import Writer
@@ -146,7 +146,8 @@ class WriteCaptions:
         written = writer.write(prompts["describe"], values, (picture,), lambda value: check_source(value["description"]))
         text, answers["describe"] = str(written.value["description"]).strip(), written.answers
         if "revise" in prompts:
-            written = writer.write(prompts["revise"], {**values, "description": text}, (picture,))
+            check = functools.partial(self._check_edited, dict(written.value), text)
+            written = writer.write(prompts["revise"], {**values, "description": text}, (picture,), check)
             answers["revise"] = written.answers
             text, edits = apply_edits(text, written.value["operations"])
         if "verify" in prompts:
@@ -190,6 +191,16 @@ class WriteCaptions:
     def _check_class(self, value: dict[str, Any]) -> None:
         if str(value["label"]).casefold() not in self._options().casefold().splitlines():
             raise Refused("no_such_label", f"{value['label']!r} is none of the labels given; answer with one of them, word for word")
+
+    def _check_edited(self, described: dict[str, Any], text: str, value: dict[str, Any]) -> None:
+        """What the edits leave must be a description still, by the describer's own schema."""
+        edited, _ = apply_edits(text, value["operations"])
+        if edited == text:
+            return
+        problem = schema_problem({**described, "description": edited.strip()}, self.desk.prompts["describe"].schema)
+        if problem:
+            raise Refused("no_description_left", f"After these operations the description is none any more: {problem}")
+        check_source(edited)
 
     def _check_caption(self, value: dict[str, Any]) -> None:
         caption = str(value["caption"]).strip()

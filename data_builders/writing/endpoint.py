@@ -34,9 +34,9 @@ class Budget:
     completion_price: float = 0.0
 
     def __post_init__(self) -> None:
-        if any(value is not None and value < 0 for value in (self.requests, self.tokens, self.money)):
+        if any(value is not None and not value >= 0 for value in (self.requests, self.tokens, self.money)):
             raise ConfigError("a budget cannot be negative; leave it out for no limit")
-        if self.prompt_price < 0 or self.completion_price < 0:
+        if not (self.prompt_price >= 0 and self.completion_price >= 0):
             raise ConfigError("a price cannot be negative")
         if self.money is not None and not (self.prompt_price or self.completion_price):
             raise ConfigError("budget.money needs budget.prompt_price and budget.completion_price, for a million tokens each")

@@ -13,7 +13,7 @@ from typing import Any
 
 from eosin.data_builders.questions import NO, SMALLEST_SIDE, YES
 from eosin.data_builders.subjects import stable_number
-from eosin.data_builders.writing.leaks import check_leak, check_options, check_source, words_of
+from eosin.data_builders.writing.leaks import bare_options, check_dialogue, check_leak, check_options, check_source, words_of
 from eosin.data_builders.writing.materials import Material
 from eosin.data_builders.writing.replies import Refused
 from eosin.data_builders.writing.tools import ToolSet
@@ -105,8 +105,8 @@ def _open(value: dict[str, Any], material: Material, aids: Aids) -> list[Draft]:
 
 
 def _mcq(value: dict[str, Any], material: Material, aids: Aids) -> list[Draft]:
-    question, answer = _asked(value["question"], value["answer"])
-    distractors = [str(option).strip() for option in value["distractors"]]
+    right, *distractors = bare_options([str(option).strip() for option in (value["answer"], *value["distractors"])])
+    question, answer = _asked(value["question"], right)
     check_source(*distractors)
     check_options(answer, distractors)
     return [Draft("mcq", (("user", question),), answer, tuple(distractors))]
@@ -117,6 +117,7 @@ def _dialogue(value: dict[str, Any], material: Material, aids: Aids) -> list[Dra
     for turn in value["turns"]:
         question, answer = _asked(turn["question"], turn["answer"])
         turns += [("user", question), ("assistant", answer)]
+    check_dialogue([(question, answer) for (_, question), (_, answer) in zip(turns[::2], turns[1::2], strict=True)])
     if len({text for role, text in turns if role == "user"}) < len(value["turns"]):
         raise Refused("same_question", "A question comes twice")
     return [Draft("open", tuple(turns), turns[-1][1])]

@@ -29,6 +29,8 @@ from eosin.records import Message, Part
 if TYPE_CHECKING:
     from eosin.models.http_chat import HttpChat
 
+# "error" stands for the filter in journals of old; a call of tools that nobody offered is no answer either.
+_FILTERED = ("content_filter", "tool_calls", "error")
 # So much of a refused answer is shown to the model again.
 SHOWN_AGAIN = 4000
 _GREETING = Chat((Message("user", (Part("text", "Hello"),)),))
@@ -105,7 +107,8 @@ class Writer:
             check: raises `Refused` for a value that is no good.
 
         Raises:
-            Refused: no answer was good; its reason is the last one's, or `no_answer`, or `refused_by_server`.
+            Refused: no answer was good; its reason is the last one's, or `no_answer`, `refused_by_server`,
+                `unknown_finish`.
             Unanswered: the server failed on every try.
             BudgetSpent: the budget does not allow another request.
             Stopped: `stop` was called.
@@ -114,6 +117,11 @@ class Writer:
         chat = prompt.chat(values, images)
         for number in range(1, self.config.answers + 1):
             answer = self._answer(prompt, chat)
+            if answer.finish not in ("stop", "length", *_FILTERED):
+                # The server's way of speaking: asked again, it says the same and costs the same.
+                raise Refused(
+                    "unknown_finish", f"The server ended the answer with {answer.finish!r}; known are stop, length, content_filter"
+                )
             try:
                 value = _value_of(answer, prompt)
                 if check is not None:
@@ -190,7 +198,8 @@ class Writer:
             raise Unanswered(key, str(error), busy) from error
         # What is no Unicode cannot be stored: it stays visible as an escape, and is refused where the answer is read.
         text = reply.text.encode("utf-8", "backslashreplace").decode()
-        answer = Answer(text, reply.finish_reason, reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        finish = reply.ended or "error" if reply.finish_reason == "error" else reply.finish_reason
+        answer = Answer(text, finish, reply.usage.prompt_tokens, reply.usage.completion_tokens)
         kept = self.journal.add(key, self._fingerprint, prompt.hash, answer)
         with self._lock:
             self.failed_in_a_row = 0

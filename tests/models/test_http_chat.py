@@ -222,13 +222,60 @@ def test_what_the_user_can_mend_is_not_tried_again(server: Server, status: int, 
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>", b"[]", b'{"choices": []}', b'{"error": {"message": "inside a 200"}}', completion("cut", finish=None)],
-    ids=["html", "list", "no choice", "error in a 200", "no finish_reason"],
+    [
+        b"<html>",
+        b"[]",
+        b'{"choices": []}',
+        b'{"error": {"message": "inside a 200"}}',
+        completion("cut", finish=None),
+        b'{"choices":' + b"[" * 100_000,
+        b'{"choices":' + b"1" * 5000 + b"}",
+        completion("x").replace(b'"role": "assistant"', b'"tool_calls": 5'),
+        completion("x").replace(b'"role": "assistant"', b'"tool_calls": ["f"]'),
+        completion("x").replace(b": 7", b": -7"),
+        completion("x").replace(b": 7", b": 1" + b"0" * 400),
+        completion("x").replace(b": 7", b": 2e30"),
+    ],
+    ids=[
+        "html",
+        "list",
+        "no choice",
+        "error in a 200",
+        "no finish_reason",
+        "deep",
+        "huge number",
+        "no tool calls",
+        "words for calls",
+        "negative usage",
+        "huge usage",
+        "large usage",
+    ],
 )
 def test_a_200_that_is_no_whole_reply_is_a_backend_error(server: Server, body: bytes) -> None:
     server.behaviours = [answering(200, body)]
     with pytest.raises(BackendError):
         chat_model(server).generate([question("q")], GREEDY)
+
+
+def test_an_error_page_of_brackets_is_a_backend_error(server: Server) -> None:
+    server.behaviours = [answering(418, b"[" * 100_000)]
+    with pytest.raises(BackendError, match="HTTP 418"):
+        chat_model(server).generate([question("q")], GREEDY)
+
+
+def test_counts_that_are_written_as_whole_floats_are_counts(server: Server) -> None:
+    server.behaviours = [answering(200, completion("x").replace(b": 7", b": 1e3"))]
+    (reply,) = chat_model(server).generate([question("q")], GREEDY)
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (1000, 2)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_servers_own_word_for_the_end_stands_beside_ours(server: Server, streamed: bool) -> None:
+    last = delta(finish="eos?").replace("?", "\\ud800")
+    server.behaviours = [streaming(delta("x"), last)] if streamed else [answering(200, completion("x", "eos\ud800"))]
+    spec = ChatSpec("tiny", "http", f"http://127.0.0.1:{server.server_port}/v1", timeout=5.0)
+    (reply,) = HttpChat(spec, Retry(1), streamed=streamed).generate([question("q")], GREEDY)
+    assert (reply.finish_reason, reply.ended) == ("error", "eos\\ud800")
 
 
 def test_a_stream_gives_deltas_and_ends_with_finish_reason_and_usage(server: Server) -> None:
@@ -255,8 +302,12 @@ def test_a_stream_without_done_is_whole_when_it_has_a_finish_reason(server: Serv
         [delta("cut"), '{"error": {"message": "engine died"}}'],
         [delta("cut"), '{"object": "error", "message": "flat"}'],
         [delta("cut"), "{bad"],
+        [delta("cut"), "[" * 100_000],
+        [delta("cut"), '{"choices": 5}'],
+        [delta("cut"), '{"choices": [{"delta": "text"}]}'],
+        [delta("cut"), '{"choices": [{"delta": {"content": 5}}]}'],
     ],
-    ids=["dropped", "done without finish", "error object", "flat error", "bad json"],
+    ids=["dropped", "done without finish", "error object", "flat error", "bad json", "deep", "no choices", "no delta", "no text"],
 )
 def test_a_stream_that_breaks_off_is_a_backend_error_after_what_came(server: Server, events: list[str]) -> None:
     server.behaviours = [streaming(*events)]

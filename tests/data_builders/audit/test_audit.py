@@ -67,6 +67,27 @@ def test_copies_and_shared_patients_are_found_and_nothing_else(
     assert "3 of 4 training records leak" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_video_is_found_by_a_name_in_small_letters_where_the_other_side_is_sure_of_it(
+    swapped: bool, tiles: list[Pixels], image: Make, write: Make, audit: Make
+) -> None:
+    named_after = [
+        image("linked", tiles[0], group="abcdefghijk_roi_1.jpg"),
+        image("grouped", tiles[1], group="abc1def2gh_"),
+        image("word", tiles[2], group="microscopic_image_1.jpg"),
+        image("other", tiles[3], group="lmnopqrstuv_roi_1.jpg"),
+    ]
+    sure = [
+        image("link", tiles[4], source="t", group="https://youtu.be/abcdefghijk?t=4"),
+        image("quilt", tiles[5], source="quilt_vqa", group="abc1def2gh_"),
+        image("too", tiles[6], source="t", group="microscopic_image_2.jpg"),
+    ]
+    sides = [write("a", named_after), write("b", sure)]
+    train, against = reversed(sides) if swapped else sides
+    found = {frozenset(one[1:]) for one in named(audit(train, "--against", against)) if one[0] == "shared_group"}
+    assert found == {frozenset({"s/linked", "t/link"}), frozenset({"s/grouped", "quilt_vqa/quilt"})}
+
+
 def test_splits_of_one_artefact_are_audited_against_each_other(tiles: list[Pixels], image: Make, write: Make, audit: Make) -> None:
     data = write(
         "data",

@@ -31,6 +31,12 @@ def test_other_words_are_not_names(text: str) -> None:
     assert identifiers("s", text, ()) == {f"group:s/{text}"}
 
 
+@pytest.mark.parametrize("source", ["quilt_1m", "quilt_instruct", "quilt_vqa"])
+@pytest.mark.parametrize("text", ["abc1def2gh_", "frames/abc1def2gh__roi_1111-2222.jpg", "ABC1DEF2GH__image_1.jpg"])
+def test_sources_that_group_by_video_need_no_letters_of_both_cases(source: str, text: str) -> None:
+    assert any(name.casefold() == "video:abc1def2gh_" for name in identifiers(source, text, ()))
+
+
 def test_a_group_counts_within_its_source_only() -> None:
     assert not identifiers("a", "17", ()) & identifiers("b", "17", ())
 

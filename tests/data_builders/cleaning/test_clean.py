@@ -142,6 +142,15 @@ def test_compound_captions(build: Build, write_artefact: Write, panels: str, cap
     assert ((out / "rejects").exists() and rejects(out)) == (why or False)
 
 
+@pytest.mark.parametrize(("panels", "why"), [("take", {"b": "compound_gap"}), ("reject", {"b": "compound_gap"}), ("keep", {})])
+def test_no_panel_is_given_text_that_may_be_of_one_whose_letter_is_left_out(
+    build: Build, write_artefact: Write, panels: str, why: dict[str, str]
+) -> None:
+    rows = [pair("b", "(A) Nests of round cells; (B) a central scar; (D) necrosis of glands.", panel="B"), PAIRS[0]]
+    out = build(CLEAN, f"data={write_artefact(rows)}", f"panels={panels}") / "image_text"
+    assert ((out / "rejects").exists() and rejects(out)) == (why or False)
+
+
 def test_conversations_keep_short_answers_and_lose_what_names_a_patient(build: Build, write_artefact: Write) -> None:
     rows = [
         talk("yes", "Is it benign? https://a.b/c", "Yes", "closed", answer="Yes", options=("Yes", "No")),
@@ -175,6 +184,16 @@ def test_reports_keep_what_a_slide_shows_and_the_rest_apart(build: Build, write_
     assert found["three"] == rows[2]
     assert rejects(out) == {"two": "nothing_visible"}
     assert not any(b"Vermeer" in path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("given", "kept"), [(True, True), ("yes", "yes"), ({"x": "text"}, {"x": "text"}), ("no", "no")])
+def test_what_a_publisher_calls_as_we_do_is_kept_beside_ours(build: Build, write_artefact: Write, given: Any, kept: Any) -> None:
+    row = pair("one", "Figure 1. Nests of atypical cells in a myxoid stroma.", cleaned=given, cleaned_given=1)
+    (found,) = open_artefact(build(CLEAN, f"data={write_artefact([row], 'pairs')}", out="pairs-out") / "image_text").records(ImageText)
+    assert found.extra == {"cleaned_given_": kept, "cleaned_given": 1, "cleaned": {"figure_number": 1}}
+    report = Slide(**common("r"), path="r.svs", report="Nests of cells. CK7 is positive.", extra={"dropped": given})
+    (told,) = open_artefact(build(CLEAN, f"data={write_artefact([report], 'reports')}", out="reports-out") / "slides").records(Slide)
+    assert told.extra == {"dropped_given": kept, "dropped": [{"sentence": "CK7 is positive.", "reason": "immunohistochemistry"}]}
 
 
 def test_two_processes_make_the_same_bytes_as_one(build: Build, write_artefact: Write) -> None:

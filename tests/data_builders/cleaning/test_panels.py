@@ -26,6 +26,12 @@ def parts(caption: str) -> list[tuple[str, str]]:
         ("(A) Glands, higher power in (B). (B) Glands as in (A).", [("A", "Glands, higher power in (B)."), ("B", "Glands as in (A).")]),
         ("A. Vitamin A deficiency. B. Grade B lesion.", [("A", "Vitamin A deficiency."), ("B", "Grade B lesion.")]),
         ("A – fat. B – nerve.", [("A", "fat."), ("B", "nerve.")]),
+        ("Panel A: glands. Panel B: stroma.", [("A", "glands."), ("B", "stroma.")]),
+        ("A: glands\nB: stroma", [("A", "glands"), ("B", "stroma")]),
+        ("Left: glands\nRight: fat", [("left", "glands"), ("right", "fat")]),
+        ("(A) Low; (B) vessel (V) and nerve (N).", [("A", "Low"), ("B", "vessel (V) and nerve (N).")]),
+        ("A. Glands. B. Pus. E. coli are seen.", [("A", "Glands."), ("B", "Pus. E. coli are seen.")]),
+        ("(A) Glands. (B) Stroma as in (D).", [("A", "Glands."), ("B", "Stroma as in (D).")]),
     ],
 )
 def test_ways_of_writing_panels(caption: str, expected: list[tuple[str, str]]) -> None:
@@ -50,6 +56,10 @@ def test_a_panel_is_told_with_what_is_said_of_all() -> None:
         ("Glands (A) and stroma (B).", "labels_follow_text"),
         ("Tumour (A) and stroma (B) of the colon.", "labels_follow_text"),
         ("(A) (B) Glands.", "empty_panel"),
+        ("(A) Glands; (B) stroma; (D) necrosis.", "gap"),
+        ("(A) Glands. (C) Stroma.", "gap"),
+        ("(a) Glands, (b) stroma and (d) necrosis.", "gap"),
+        ("A, glands. B, stroma. D, necrosis.", "gap"),
     ],
 )
 def test_what_cannot_be_split_says_why(caption: str, reason: str) -> None:

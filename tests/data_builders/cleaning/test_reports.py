@@ -46,6 +46,20 @@ def test_fields_of_masks_and_counts_of_nodes_are_no_findings() -> None:
     assert [piece.reason for piece in found.dropped] == ["administrative", "administrative", "nodes", "nodes"]
 
 
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("Ki-67 is 30%.", "immunohistochemistry"),
+        ("PD-L1 TPS 50%.", "immunohistochemistry"),
+        ("MSI-H.", "molecular"),
+        ("PPa 12.", "fragment"),
+    ],
+)
+def test_a_short_result_is_dropped_for_what_it_speaks_of(sentence: str, reason: str) -> None:
+    found = visible_report(f"{sentence} Nests of atypical cells.", WORDS)
+    assert (found.text, [piece.reason for piece in found.dropped]) == ("Nests of atypical cells.", [reason])
+
+
 def test_of_an_english_report_what_a_section_shows_is_kept() -> None:
     found = visible_report(ENGLISH, WORDS)
     assert found.text == (

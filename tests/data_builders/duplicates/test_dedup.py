@@ -127,6 +127,34 @@ def test_questions_about_one_image_are_duplicates_only_when_they_ask_the_same(
     assert set(rejects(out / "conversations")) == {"s/3"}
 
 
+@pytest.mark.parametrize(("match", "left"), [("auto", ["0", "3", "4"]), ("both", ["0", "3", "4"]), ("image", list("01234"))])
+def test_conversations_without_images_are_duplicates_when_they_say_the_same(
+    write: Write, build: Any, phantom_tiles: list[Pixels], match: str, left: list[str]
+) -> None:
+    shown = asked("4", phantom_tiles[0], f"{LONG}: what is it?")
+    other = "How many mitoses does such a lesion hold at the most, counted by eye in ten fields?"
+    told = [f"{LONG}: what is it?"] * 3 + [other]
+    records: list[Record] = [
+        Conversation(
+            **{
+                **asked(str(number), phantom_tiles[0], text).__dict__,
+                "images": (),
+                "messages": (Message("user", (Part("text", text),)), Message("assistant", (Part("text", "Yes."),))),
+            }
+        )
+        for number, text in enumerate(told)
+    ]
+    recipe = {"builder": "dedup", "data": str(write("conversations", [*records, shown])), "match": match}
+    assert ids(build(recipe) / "conversations", Conversation) == [f"s/{name}" for name in left]
+
+
+@pytest.mark.parametrize("match", ["image", "both", "any"])
+def test_a_data_set_without_records_has_no_duplicates(write: Write, build: Any, match: str) -> None:
+    data = write("labelled_images", [])
+    out = build({"builder": "dedup", "data": str(data), "methods": ["exact", "hash", "text"], "match": match})
+    assert ids(out / "labelled_images", LabelledImage) == ids(out / "clusters", ClusterMember) == []
+
+
 def test_texts_cluster_by_words_and_short_ones_do_not(write: Write, build: Any, phantom_tiles: list[Pixels]) -> None:
     texts = [LONG + " of the colon.", LONG.upper() + " of the rectum", "Colon.", "Colon."]
     records: list[Record] = [

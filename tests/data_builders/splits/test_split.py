@@ -125,6 +125,25 @@ def test_an_official_test_split_stays_and_takes_its_patients_with_it(build: Buil
 
 
 @pytest.mark.parametrize("draw", ["hash", "quota"])
+def test_a_group_that_an_earlier_split_and_a_kept_one_place_differently_is_an_error(build: Build, write_artefact: Write, draw: str) -> None:
+    earlier = write_artefact([image(group, split="train" if group else "test") for group in range(9)], "earlier")
+    data = write_artefact([image(group, split="test" if group in (0, 4) else "train") for group in range(30)], "data")
+    with pytest.raises(InputError, match=r"group p4 is in train of earlier and in test of data"):
+        build(SPLIT, f"data={data}", f"earlier={earlier}", "keep=[test]", f"draw={draw}")
+    agreeing = write_artefact([image(group, split="train" if group else "test") for group in range(30)], "agreeing")
+    found = splits_of(build(SPLIT, f"data={agreeing}", f"earlier={earlier}", "keep=[test]", f"draw={draw}", out="ok") / "labelled_images")
+    assert (found["p0"], found["p4"]) == ("test", "train")
+
+
+@pytest.mark.parametrize(
+    "shares", [(float("nan"), 0.1, 0.2), (0.7, float("nan"), 0.3), (float("inf"), 0, 0), (0, 0.5, 0.5), (1.2, -0.2, 0)]
+)
+def test_shares_that_are_none_are_refused(shares: tuple[float, float, float]) -> None:
+    with pytest.raises(ConfigError, match="must add up to 1"):
+        Shares(*shares)
+
+
+@pytest.mark.parametrize("draw", ["hash", "quota"])
 def test_folds_hold_out_each_group_once_and_never_test(build: Build, write_artefact: Write, draw: str) -> None:
     data = write_artefact(images(40))
     out = build(SPLIT, f"data={data}", f"draw={draw}", "folds=4", "shares={train: 0.8, val: 0, test: 0.2}")

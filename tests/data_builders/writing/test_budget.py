@@ -55,6 +55,13 @@ def uncounted(handler: Any, body: dict[str, Any]) -> bool:
     return True
 
 
+def test_a_budget_is_a_number() -> None:
+    with pytest.raises(ConfigError, match="cannot be negative"):
+        Budget(money=float("nan"), prompt_price=1.0)
+    with pytest.raises(ConfigError, match="price cannot be negative"):
+        Budget(prompt_price=float("nan"))
+
+
 def test_a_budget_of_tokens_needs_a_server_that_counts(writer: Make, server: Any) -> None:
     server.troubles = [uncounted]
     with pytest.raises(ConfigError, match="does not count tokens"):

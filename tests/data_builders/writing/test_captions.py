@@ -80,6 +80,25 @@ def test_a_caption_that_stays_too_long_is_rejected(build: Build, recipe: Any, ca
     assert rejects(build(recipe("write_captions", images=str(captioned(2))))) == [("toy/000", "too_long"), ("toy/001", "too_long")]
 
 
+def test_edits_that_leave_no_description_go_back_and_are_rejected_at_last(
+    build: Build, recipe: Any, captioned: Any, server: Any, kit: Any
+) -> None:
+    said = "Crowded glands with dark nuclei in a loose stroma."
+    bad = {"operations": [{"op": "delete", "find": said}]}
+
+    def answer(body: dict[str, Any], patient: bool = True) -> dict[str, Any]:
+        if kit.asked(body) == "operations":
+            return {"operations": []} if patient and len(body["messages"]) > 3 else bad
+        return {"description": said} if kit.asked(body) == "description" else dict(kit.good_answer(body))
+
+    server.answer = answer
+    (record,) = read(build(recipe("write_captions", images=str(captioned(1)))))
+    assert (record.extra["description"], record.extra["answers"]["revise"]) == (said, 2)
+    server.answer = lambda body: answer(body, patient=False)
+    out = build(recipe("write_captions", {"model": "other"}, images=str(captioned(1))), out="never")
+    assert rejects(out) == [("toy/000", "no_description_left")]
+
+
 def test_from_labels_alone_the_label_must_be_found_again_with_its_name_hidden(
     build: Build, recipe: Any, labelled: Any, server: Any, kit: Any
 ) -> None:

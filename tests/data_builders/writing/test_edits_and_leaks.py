@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eosin.data_builders.writing.edits import apply_edits
-from eosin.data_builders.writing.leaks import check_leak, check_options, check_source
+from eosin.data_builders.writing.leaks import bare_options, check_dialogue, check_leak, check_options, check_source
 from eosin.data_builders.writing.replies import Refused
 from eosin.data_builders.writing.tokens import clip_tokens
 
@@ -117,6 +117,13 @@ def test_a_word_that_stands_there_once_is_replaced_there_and_nowhere_else(words:
         ("Is the lung adenocarcinoma seen here?", "adenocarcinoma"),
         ("Which grade, 2 or 3?", "3"),
         ("Why is it Squamous-Cell carcinoma?", "squamous cell"),
+        ("Are these adenocarcinomas or another tumour?", "Adenocarcinoma"),
+        ("Is the gland crowded?", "Glands"),
+        ("Where are the mitoses?", "mitosis"),
+        ("Are both biopsies of skin?", "Biopsy."),
+        ("The answer is no: is there bone?", "No"),
+        ("Which one is it? The correct answer is fat.", "adipose tissue"),
+        ("Are there glands, yes, they are present?", "Yes"),
     ],
 )
 def test_an_answer_that_stands_in_the_question_is_refused(question: str, answer: str) -> None:
@@ -125,10 +132,46 @@ def test_an_answer_that_stands_in_the_question_is_refused(question: str, answer:
 
 
 @pytest.mark.parametrize(
-    ("question", "answer"), [("Is there necrosis, yes or no?", "no"), ("Is it carcinomatous?", "carcinoma"), ("Which tumour?", "lymphoma")]
+    ("question", "answer"),
+    [
+        ("Is there necrosis, yes or no?", "no"),
+        ("Is it carcinomatous?", "carcinoma"),
+        ("Which tumour?", "lymphoma"),
+        ("Is there no necrosis here?", "No"),
+        ("Which answer is right for the glands?", "They are crowded"),
+    ],
 )
 def test_other_answers_are_taken(question: str, answer: str) -> None:
     check_leak(question, answer)
+
+
+def test_no_earlier_question_of_a_dialogue_holds_a_later_answer() -> None:
+    tumour = ("What is the diagnosis of this tumour?", "Adenocarcinoma")
+    with pytest.raises(Refused, match="answer_in_question"):
+        check_dialogue([("Where do the adenocarcinomas lie?", "In the left half"), tumour])
+    check_dialogue([tumour, ("What speaks for adenocarcinoma?", "Crowded glands"), ("So what is it?", "Adenocarcinoma")])
+    check_dialogue([("Is there bone?", "No"), ("Are there glands?", "Yes"), ("Are these, yes or no, crowded?", "Yes")])
+
+
+@pytest.mark.parametrize("form", ["{}. ", "{}) ", "({}) ", "{}: "])
+def test_options_lose_the_letters_that_stand_before_each(form: str) -> None:
+    for letters in ("ABCD", "BACD", "bacd", "1234"):
+        options = [form.format(letter) + word for letter, word in zip(letters, ("bone", "gland", "fat", "skin"), strict=True)]
+        assert bare_options(options) == ["bone", "gland", "fat", "skin"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["B. bone", "gland", "fat", "skin"], ["A) bone", "A) gland", "B) fat", "C) skin"], ["bone", "A. gland", "C. fat", "D. skin"]],
+)
+def test_letters_before_some_options_are_refused(options: list[str]) -> None:
+    with pytest.raises(Refused, match="lettered_options"):
+        bare_options(options)
+
+
+@pytest.mark.parametrize("options", [["E. coli", "S. aureus", "H. pylori", "K. rhinoscleromatis"], ["1.5 mm", "2.5 mm", "B cell", "A"]])
+def test_other_letters_and_numbers_stay_in_options(options: list[str]) -> None:
+    assert bare_options(options) == options
 
 
 @pytest.mark.parametrize(
@@ -142,6 +185,11 @@ def test_a_question_about_the_text_is_refused(text: str) -> None:
 
 def test_options_must_differ_and_the_right_one_not_stand_out() -> None:
     check_options("tubular adenoma", ["villous adenoma", "lymphoma", "lipoma"])
+    check_options("3+", ["2+", "1+", "3-"])
+    check_options("ER+ PR-", ["ER- PR+", "ER+ PR+", "ER- PR-"])
+    check_options("+", ["-", "±", "++"])
+    with pytest.raises(Refused, match="options_alike"):
+        check_options("high-grade lesion", ["High grade  lesion.", "lymphoma", "lipoma"])
     with pytest.raises(Refused, match="options_alike"):
         check_options("Tubular adenoma", ["tubular adenoma.", "lymphoma", "lipoma"])
     with pytest.raises(Refused, match="answer_stands_out"):

@@ -208,6 +208,25 @@ def test_options_that_give_the_answer_away_are_refused(build: Build, recipe: Any
     assert rejects(out) == [("toy/000/mcq", "options_alike")]
 
 
+def test_a_dialogue_that_tells_its_end_at_its_beginning_is_refused(build: Build, recipe: Any, captioned: Any, server: Any) -> None:
+    turns = [("Where does the adenocarcinoma lie here?", "In the left half"), ("What is the diagnosis of it?", "Adenocarcinoma")]
+    server.answer = lambda body: {"turns": [{"question": question, "answer": answer} for question, answer in turns]}
+    out = build(recipe("write_instructions", images=str(captioned(1)), forms=only(dialogue=1.0)))
+    assert rejects(out) == [("toy/000/dialogue", "answer_in_question")]
+
+
+def test_letters_that_a_model_writes_before_options_are_not_shuffled_with_them(
+    build: Build, recipe: Any, captioned: Any, server: Any
+) -> None:
+    server.answer = lambda body: {
+        "question": "Which tissue is this?",
+        "answer": "B. bone",
+        "distractors": ["A. gland", "C. fat", "D. skin"],
+    }
+    (record,) = read(build(recipe("write_instructions", images=str(captioned(1)), forms=only(mcq=1.0))))
+    assert (sorted(record.options), record.answer) == (["bone", "fat", "gland", "skin"], "bone")
+
+
 def test_a_blind_writer_is_sent_no_picture_but_the_record_has_it(build: Build, recipe: Any, captioned: Any, server: Any, kit: Any) -> None:
     out = build(recipe("write_instructions", images=str(captioned(2)), forms=only(open=1.0), see=False))
     assert all(isinstance(message["content"], str) for body in server.bodies for message in body["messages"])

@@ -153,6 +153,25 @@ def test_after_the_last_answer_the_reason_is_the_last_one(reason: str, writer: M
     assert len(server.bodies) == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_end_of_the_servers_own_is_named_and_paid_for_once(stream: bool, writer: Make, server: Any) -> None:
+    server.troubles = [first(99, lambda handler, body: handler.complete('{"caption": "x"}', body, finish="weird"))]
+    for _ in range(2):
+        with pytest.raises(Refused, match="'weird'") as caught:
+            writer(stream=stream).caption("x")
+        assert caught.value.reason == "unknown_finish"
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("count", ["-5", "1" + "0" * 25, "2e30"])
+def test_counts_that_cannot_be_true_are_no_reply_and_reach_no_journal(count: str, writer: Make, server: Any) -> None:
+    choice = b'{"choices": [{"message": {"content": "{}"}, "finish_reason": "stop"}], "usage": '
+    server.troubles = [first(2, replying(200, choice + b'{"prompt_tokens": %s, "completion_tokens": 1}}' % count.encode()))]
+    made = writer()
+    assert "caption" in made.caption("x").value
+    assert made.journal.spent(made.config.fingerprint).tokens == 120
+
+
 def test_a_check_refuses_like_the_schema(writer: Make, server: Any) -> None:
     seen: list[str] = []
 
