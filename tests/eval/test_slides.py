@@ -250,13 +250,17 @@ def test_slide_probes_learn_survival(bench: Any, write_records: Any, pooling: st
     assert row["metrics"]["c_index"]["value"] > 0.9
 
 
-def test_survival_without_a_time_is_refused(bench: Any, write_records: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("extra", [{}, {"time": -3.0, "event": True}, {"time": 3.0, "event": 2}])
+def test_survival_without_a_time_and_an_event_names_the_slide(
+    bench: Any, write_records: Any, extra: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
     cohort(write_records, bench.root, "f")
-    broken = [Slide(**{**vars(row), "extra": {}}) for row in open_artefact(bench.root / "cohort").records(Slide)]
+    rows = open_artefact(bench.root / "cohort").records(Slide)
+    broken = [Slide(**{**vars(row), "extra": extra if row.slide == "val3" else row.extra}) for row in rows]
     write_records(bench.root / "broken", "slides", broken)
     inputs = (f"data={bench.root / 'cohort_tiles'}", f"slides={bench.root / 'broken'}")
     assert eosin(["eval", "run", "eval/survival", *inputs, "--out", str(bench.root / "out")]) == 2
-    assert "time" in capsys.readouterr().err
+    assert "slide val3: survival wants time" in " ".join(capsys.readouterr().err.split())
 
 
 def test_coxs_model_is_statsmodels_own() -> None:
