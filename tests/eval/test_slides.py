@@ -183,6 +183,21 @@ def test_draws_of_prompts_classify_each_slide_once_a_draw(bench: Any, slides: Pa
     assert all(len(row.extra["draws"]) == 50 for row in rows_of(bench.root / "out"))
 
 
+def test_a_labels_file_that_lies_elsewhere_is_the_same_protocol(bench: Any, slides: Path, embedder: Any) -> None:
+    label_file(bench, "PINK", "BLUE")
+    words = (f"model={bench.clip}", f"data={slides}", "prompts=prompts/bare")
+    (bench.root / "elsewhere.yaml").write_text((bench.root / "names.yaml").read_text())
+    (bench.root / "other.yaml").write_text(
+        "classes: {PINK: {answer: pink tissue}, BLUE: {answer: blue nuclei  }, GREEN: {answer: green ink}}"
+    )
+    ids = []
+    for name in ("names", "elsewhere", "other"):
+        out = str(bench.root / f"out-{name}")
+        assert eosin(["eval", "run", "eval/slides-topk", f"labels={bench.root / name}.yaml", *words, "--out", out]) == 0
+        ids.append(open_artefact(out).plan.facts["protocol"]["id"])
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_vectors_of_another_model_are_refused(bench: Any, embedder: Any, write_records: Any, capsys: pytest.CaptureFixture[str]) -> None:
     write_records(bench.root / "tiles", "embeddings", slide_tiles("s", "PINK", "test"), {"fingerprint": "another"})
     label_file(bench, "PINK", "BLUE")
