@@ -18,13 +18,14 @@ from eosin.errors import InputError
 from eosin.eval.attention_mil import Attention, Bags, Training, train_attention
 from eosin.eval.cox import fit_cox
 from eosin.eval.encoder_config import SlideProbeConfig
+from eosin.eval.groups import group_key
 from eosin.eval.metrics.concordance import concordance
 from eosin.eval.probes import Part, balanced, logistic
 from eosin.eval.prototypes import find_prototypes, over_prototypes
 from eosin.eval.slides import SlideFacts, slide_facts
 from eosin.eval.survival import time_and_event
 from eosin.eval.tasks.protocol import protocol_facts
-from eosin.eval.vectors import SlideReader, benchmark_of, encoder_of, refuse_shared_groups
+from eosin.eval.vectors import SlideReader, benchmark_of, model_of, refuse_shared_groups
 from eosin.numerics import Floats
 from eosin.pipeline import Step, chunked
 from eosin.records import Prediction
@@ -48,12 +49,12 @@ def slide_probe_step(config: SlideProbeConfig, inputs: Inputs) -> tuple[Step, in
         InputError: a split has no slides to learn from or ask, a group is in two splits, or a slide's time and event are none.
     """
     data = inputs.artefacts["data"]
-    encoder_of(data)
+    model_of(data)
     parts, left_out = {}, {}
     for split in (config.train_split, config.val_split, config.split):
         if split:
             parts[split], left_out[split] = slide_facts(SlideReader(data), inputs.artefacts["slides"], split, config.target)
-    refuse_shared_groups({split: {slide.group for slide in found} for split, found in parts.items()})
+    refuse_shared_groups({split: {group_key(slide.source, slide.group) for slide in found} for split, found in parts.items()})
     classes = _classes(config, parts)
     facts = {
         "title": f"Predictions: slide probe, {config.pooling}",
@@ -166,7 +167,7 @@ class SlideProbing:
             reply=self.classes[int(np.argmax(scores))] if self.classes else f"{float(scores[0]):.6f}",
             finish_reason="argmax",
             prompt_hash="",
-            model=encoder_of(self.data),
+            model=model_of(self.data),
             scores=tuple(round(float(value), 9) for value in scores),
             topic=str(slide.label) if self.classes else None,
         )
@@ -189,10 +190,10 @@ def _cox(
 ) -> Learnt:
     """The Cox model whose cost has the best concordance on the validation split; of equal ones the smallest."""
 
-    def encoder_of(beta: NDArray[np.float64]) -> Model:
+    def model_of(beta: NDArray[np.float64]) -> Model:
         return lambda tiles: np.array([float((pool(tiles) - middle) @ beta)])
 
-    models = [encoder_of(fit_cox(pooled, train.times, train.events, cost)) for cost in sorted(costs)]
+    models = [model_of(fit_cox(pooled, train.times, train.events, cost)) for cost in sorted(costs)]
     if val is None:
         return Learnt(models[0], {"cost": costs[0]})
     scores = [_judged(model, val) for model in models]
