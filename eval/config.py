@@ -21,6 +21,16 @@ def check_split(split: str, **counts: int | None) -> None:
             raise ConfigError(f"{name} must be 1 or more; got {count}")
 
 
+# What every library that draws here takes.
+_SEEDS = 2**32
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no generator starts from."""
+    if not 0 <= seed < _SEEDS:
+        raise ConfigError(f"seed must be from 0 to {_SEEDS - 1}; got {seed}")
+
+
 def check_model(task: str, **places: object) -> None:
     """Refuse no model and more than one."""
     if sum(map(bool, places.values())) != 1:
@@ -249,6 +259,7 @@ class ScoreConfig:
     examples: int = 4
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.resamples < 100 or not 0.5 <= self.confidence < 1.0 or self.examples < 0:
             raise ConfigError(
                 "resamples must be at least 100, confidence from 0.5 to below 1, examples 0 or more; "
@@ -277,5 +288,6 @@ class LeaderboardConfig:
     separate: bool = False
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.resamples < 100 or not 0.5 <= self.confidence < 1.0:
             raise ConfigError(f"resamples must be at least 100, confidence from 0.5 to below 1; got {self.resamples}, {self.confidence}")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from eosin.config import input_path
 from eosin.errors import ConfigError
-from eosin.eval.config import check_model, check_split
+from eosin.eval.config import check_model, check_seed, check_split
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class ProbeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         check_split(self.split, neighbours=self.neighbours, seeds=self.seeds, shard_size=self.shard_size)
         check_apart(self.train_split, self.val_split, self.split)
         check_costs(self.costs, self.val_split if self.method == "logistic" else "unused")
@@ -207,6 +208,7 @@ class SlideProbeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         check_split(self.split, tiles=self.tiles, prototypes=self.prototypes, hidden=self.hidden, epochs=self.epochs)
         check_apart(self.train_split, self.val_split, self.split)
         check_costs(self.costs, self.val_split)

@@ -17,6 +17,7 @@ from eosin.eval.metrics.statistic import Score, Statistic, balanced_accuracy, me
 from eosin.eval.metrics.weighted_f1 import weighted_f1
 from eosin.eval.predictions import Rows
 from eosin.eval.scored import Scored, classified
+from eosin.eval.survival import time_and_event
 
 
 def score_labels(rows: Rows) -> Scored:
@@ -114,12 +115,17 @@ def score_survival(rows: Rows) -> Scored:
     Raises:
         InputError: an answer is no time and event.
     """
-    try:
-        truth = [json.loads(answer) for answer in rows.answer]
-        times = np.array([float(item["time"]) for item in truth])
-        events = np.array([bool(item["event"]) for item in truth])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the answers of a survival run are {{'time': number, 'event': true or false}}; got {rows.answer[0]!r}") from error
+    outcomes = [_outcome(answer, question) for answer, question in zip(rows.answer, rows.question, strict=True)]
+    times = np.array([time for time, _ in outcomes])
+    events = np.array([event for _, event in outcomes])
     risks = np.array([scores[0] if scores and not bad else np.nan for scores, bad in zip(rows.scores, rows.failed, strict=True)])
     index = concordance(times, events, risks)
     return Scored({"c_index": index}, "c_index", np.isfinite(risks).astype(np.float64), ~np.isfinite(risks), chance=0.5)
+
+
+def _outcome(answer: str, question: str) -> tuple[float, bool]:
+    try:
+        facts = json.loads(answer)
+    except ValueError as error:
+        raise InputError(f"question {question}: the answer of a survival run is time and event as JSON; got {answer!r}") from error
+    return time_and_event(facts if isinstance(facts, dict) else {}, f"question {question}")

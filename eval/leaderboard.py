@@ -1,15 +1,16 @@
 """`eosin eval leaderboard`: models ranked over the same questions, by the same protocol, with intervals and paired tests.
 
-Runs are ranked together where task, benchmark, condition, protocol, quoted metric and questions are the same. Of runs that share task and
-benchmark but not the rest, no ranking is made: that is an error which names both, or with `separate` a ranking of its own for each.
+Runs are ranked together where task, benchmark, condition, protocol, quoted metric, questions and their right answers are the same. Of
+runs that share task and benchmark but not the rest, no ranking is made: that is an error which names both, or with `separate` a ranking of
+its own for each. Runs that share all but the benchmark have a ranking each, and a note says so.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ _MORE = ("behind_high", "p_bootstrap", "p_mcnemar", "p_holm", "level_with_first"
 
 @dataclass(frozen=True, order=True)
 class BoardKey:
-    """What all runs of a ranking share; `questions` is a digest-like count and the ids themselves are compared."""
+    """What all runs of a ranking share; of `questions` and their right `answers` each one is compared."""
 
     task: str
     benchmark: str
@@ -46,13 +47,14 @@ class BoardKey:
     protocol: str
     metric: str
     questions: tuple[str, ...]
+    answers: tuple[str, ...]
 
 
 def make_leaderboard(config: LeaderboardConfig, inputs: Inputs, out: Path, *, overwrite: bool = False) -> Artefact:
     """Make the `scores` artefact in `out`: leaderboard.json, .csv, .md and .html.
 
     Raises:
-        ConfigError: runs of one task and benchmark differ in protocol, metric or questions.
+        ConfigError: runs of one task and benchmark differ in protocol, metric, questions or right answers.
         InputError: see `read_runs`.
     """
     artefacts = list(inputs.artefacts.values())
@@ -72,6 +74,8 @@ def make_leaderboard(config: LeaderboardConfig, inputs: Inputs, out: Path, *, ov
             with replacing(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         artefact = writer.finish({"boards": len(found["boards"])})
+    for note in found["notes"]:
+        say(f"leaderboard: {note}")
     for board in found["boards"]:
         rows = [(str(row["rank"] or "–"), row["name"], "–" if row["value"] is None else f"{row['value']:.3f}") for row in board["rows"]]
         show_table(
@@ -94,11 +98,11 @@ def leaderboard(rows: Mapping[RunKey, Any], names: Mapping[str, str], config: Le
     found = [_board(key, members, baselines, names, resampling) for key, members in sorted(boards.items(), key=lambda item: item[0])]
     settings = {"resamples": config.resamples, "seed": config.seed, "confidence": config.confidence, "unit": "group"}
     drops = [{**row, "name": names.get(row["model"], row["model"])} for row in robustness(deltas(runs, resampling))]
-    return {"boards": found, "robustness": drops, "bootstrap": settings}
+    return {"boards": found, "robustness": drops, "notes": _apart(boards, names), "bootstrap": settings}
 
 
 def _board_key(key: RunKey, run: Run) -> BoardKey:
-    return BoardKey(key.task, key.benchmark, key.condition, key.protocol, run.scored.main, run.rows.question)
+    return BoardKey(key.task, key.benchmark, key.condition, key.protocol, run.scored.main, run.rows.question, run.rows.answer)
 
 
 def _refuse_mixed(boards: Mapping[BoardKey, Mapping[RunKey, Run]], names: Mapping[str, str]) -> None:
@@ -108,14 +112,39 @@ def _refuse_mixed(boards: Mapping[BoardKey, Mapping[RunKey, Run]], names: Mappin
         if other == key:
             continue
         told = [
-            f"{', '.join(names.get(run.model, run.model) for run in boards[board])}: protocol {board.protocol or 'none'}, {board.metric}, "
-            f"{len(board.questions)} questions"
+            f"{_members(boards[board], names)}: protocol {board.protocol or 'none'}, {board.metric}, {len(board.questions)} questions"
             for board in (other, key)
         ]
         raise ConfigError(
-            f"these runs of {key.task} do not stand in one ranking, because they were not asked alike: {'; '.join(told)}. Ask with one "
-            "protocol, or add --separate for a ranking each"
+            f"these runs of {key.task} do not stand in one ranking, because they were not asked alike: {'; '.join(told)}"
+            f"{_other_truth(other, key)}. Ask with one protocol, or add --separate for a ranking each"
         )
+
+
+def _members(runs: Iterable[RunKey], names: Mapping[str, str]) -> str:
+    return ", ".join(names.get(run.model, run.model) for run in runs)
+
+
+def _other_truth(one: BoardKey, other: BoardKey) -> str:
+    """A question that both ask and whose right answers differ, told; empty where there is none."""
+    known = dict(zip(one.questions, one.answers, strict=True))
+    for question, answer in zip(other.questions, other.answers, strict=True):
+        if known.get(question, answer) != answer:
+            return f"; the right answer to {question} is {known[question]!r} in one and {answer!r} in the other"
+    return ""
+
+
+def _apart(boards: Mapping[BoardKey, Mapping[RunKey, Run]], names: Mapping[str, str]) -> list[str]:
+    """A sentence for all rankings that differ in the benchmark alone: the same questions, asked over other data."""
+    alike: dict[BoardKey, list[BoardKey]] = {}
+    for key in sorted(boards):
+        alike.setdefault(replace(key, benchmark=""), []).append(key)
+    return [
+        f"{key.task}, {key.protocol or 'no protocol'}, {key.condition}: the same questions, but asked over other data: "
+        + "; ".join(f"{_members(boards[board], names)} over benchmark {board.benchmark[:16]}" for board in found)
+        for key, found in alike.items()
+        if len(found) > 1
+    ]
 
 
 def _board(
@@ -140,11 +169,14 @@ def _board(
 
 
 def _over(baseline: Run, key: BoardKey) -> Run | None:
-    """The baseline over the ranking's own questions; None where it was not asked them all, or has no such score."""
+    """The baseline over the ranking's own questions; None where it was not asked them all, of other classes, or has no such score."""
     place = {question: number for number, question in enumerate(baseline.rows.question)}
     if key.metric not in baseline.scored.statistics or not all(question in place for question in key.questions):
         return None
     rows = baseline.rows.taken(place[question] for question in key.questions)
+    # Other names of the same classes are the same question; classes that were joined are another.
+    if not len(set(rows.answer)) == len(set(key.answers)) == len(set(zip(rows.answer, key.answers, strict=True))):
+        return None
     return Run(rows, SCORERS[key.task](rows))
 
 

@@ -17,9 +17,11 @@ from eosin.artefacts import Artefact
 from eosin.artefacts.parquet import read_parquet
 from eosin.config import load
 from eosin.errors import InputError
+from eosin.eval.groups import group_key
 
 _COLUMNS = [
     "question",
+    "source",
     "group",
     "benchmark",
     "condition",
@@ -74,7 +76,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Rows:
-    """The predictions of one run, column by column, sorted by question."""
+    """The predictions of one run, column by column, sorted by question; `group` as `group_key` names it."""
 
     question: tuple[str, ...]
     group: tuple[str, ...]
@@ -164,7 +166,7 @@ def _rows(key: RunKey, values: dict[str, list[Any]], members: list[int]) -> Rows
 
     return Rows(
         question=column("question"),
-        group=column("group"),
+        group=tuple(map(group_key, column("source"), column("group"))),
         answer=column("answer"),
         options=tuple(tuple(options or ()) for options in column("options")),
         reply=column("reply"),

@@ -18,6 +18,7 @@ import numpy as np
 from eosin.artefacts.plan import canonical_json
 from eosin.config import find_recipe, load_recipe
 from eosin.errors import ConfigError
+from eosin.eval.config import check_seed
 from eosin.labels import LabelClass, LabelSet
 
 Prompts = dict[str, tuple[str, ...]]
@@ -70,6 +71,7 @@ class Draws:
     most: int = 1
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.count < 1 or not 1 <= self.fewest <= self.most:
             raise ConfigError(f"draws wants count of at least 1, and 1 <= fewest <= most; got {self.count}, {self.fewest}, {self.most}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +14,15 @@ import pyarrow as pa
 
 from eosin.artefacts import Artefact
 from eosin.artefacts.parquet import open_parquet
+from eosin.artefacts.plan import canonical_json
 from eosin.errors import InputError
 from eosin.numerics import Floats, unit_rows
 
 COLUMNS = ("id", "source", "licence", "group", "split", "slide", "mpp", "label")
+# What an embedder reads beside a data artefact: a folder of images, or tiles and the slides that hold their pixels.
+_PICTURES = ("images", "tiles", "slides")
+# How vectors are computed and stored where a recipe says nothing else.
+_EXACT = {"precision": "fp32", "store": "float32"}
 
 
 @dataclass(frozen=True)
@@ -160,8 +166,23 @@ class SlideReader:
 
 
 def benchmark_of(artefact: Artefact) -> str:
-    """The digest of the images behind the vectors: equal for every encoder that embedded the same data."""
-    return next((ref.digest for ref in artefact.plan.inputs if ref.name == "data"), artefact.digest)
+    """The digest of the images behind the vectors: equal for every encoder that embedded the same data, folder, or tiles of slides."""
+    digests = {ref.name: ref.digest for ref in artefact.plan.inputs}
+    if "data" in digests:
+        return digests["data"]
+    found = [[name, digests[name]] for name in _PICTURES if name in digests]
+    return hashlib.sha256(canonical_json(found)).hexdigest() if found else artefact.digest
+
+
+def model_of(artefact: Artefact) -> str:
+    """The encoder as a run's model: its fingerprint, with how the vectors were rounded where they were: another model to be ranked.
+
+    Raises:
+        InputError: see `encoder_of`.
+    """
+    settings = artefact.plan.settings
+    rounded = [str(settings[key]) for key, exact in _EXACT.items() if settings.get(key, exact) != exact]
+    return " ".join([encoder_of(artefact), *rounded])
 
 
 def encoder_of(artefact: Artefact) -> str:
@@ -179,6 +200,9 @@ def encoder_of(artefact: Artefact) -> str:
 def refuse_shared_groups(parts: dict[str, set[str]]) -> None:
     """A patient or slide in two parts would make the score that of a memory.
 
+    Args:
+        parts: name -> its groups, as `group_key` names them.
+
     Raises:
         InputError: a group is in two parts.
     """
@@ -186,7 +210,7 @@ def refuse_shared_groups(parts: dict[str, set[str]]) -> None:
     for number, one in enumerate(names):
         for other in names[number + 1 :]:
             if shared := sorted(parts[one] & parts[other]):
-                shown = ", ".join(shared[:3])
+                shown = ", ".join(key.replace("\n", "/") for key in shared[:3])
                 raise InputError(
                     f"{len(shared)} groups are in both {one} and {other}, such as {shown}: a probe would be asked what it learnt"
                 )

@@ -8,6 +8,10 @@ CSV, one row a slide, `slide` wanted, the rest optional:
     split    train, val, test or none
     licence  of the slide
     mpp      as in `mpp_overrides`
+    time     a number of 0 or more: how long the patient was observed, in any unit; for survival
+    event    1 where the event was seen at that time, 0 where not
+
+Further columns are carried along as text. One that is a letter away from a column above is a slip of the pen, and refused.
 
 `mpp_overrides` is a CSV with the columns slide (its path, or its name without suffix) and mpp (microns per pixel of level 0).
 """
@@ -16,10 +20,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 from eosin.artefacts.files import digest_of_file
@@ -31,7 +37,10 @@ from eosin.slides.reader import PLAUSIBLE_MPP, SlideReader
 
 SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm")
 _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])")
-_COLUMNS = ("slide", "case", "label", "split", "licence", "mpp")
+_COLUMNS = ("slide", "case", "label", "split", "licence", "mpp", "time", "event")
+# Columns of the record itself: all others go to its `extra`.
+_OWN = _COLUMNS[:6]
+_EVENTS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class SlideEntry:
         label: class, or None.
         licence: or None.
         mpp: the override, or None.
+        extra: what else its row says: time and event as numbers, the rest as text.
     """
 
     name: str
@@ -55,6 +65,7 @@ class SlideEntry:
     label: str | None = None
     licence: str | None = None
     mpp: float | None = None
+    extra: Mapping[str, str | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,9 @@ class SlideList:
         """sha256 over the list and the files, large ones by samples: terabytes are not read twice."""
         digest = hashlib.sha256()
         for entry in self.slides:
-            digest.update(canonical_json([vars(entry), digest_of_file(self.root / entry.path)]))
+            # A list without further columns keeps the digest of the artefacts that were made from it.
+            told = {name: value for name, value in vars(entry).items() if name != "extra" or value}
+            digest.update(canonical_json([told, digest_of_file(self.root / entry.path)]))
         digest.update(canonical_json([vars(reject) for reject in self.rejects]))
         return digest.hexdigest()
 
@@ -146,15 +159,44 @@ def case_of(name: str) -> str:
 
 def _of_csv(path: Path, split: str) -> SlideList:
     slides = []
-    for number, row in enumerate(read_csv(path, ("slide",), _COLUMNS), 2):
+    for number, row in enumerate(read_csv(path, ("slide",), _COLUMNS, further=True), 2):
         entry = _entry(row["slide"], row.get("split") or split)
         if entry.split not in SPLITS:
             raise InputError(f"{path}, line {number}: split is {entry.split!r}; allowed: {', '.join(SPLITS)}")
         mpp = _mpp(row["mpp"], f"{path}, line {number}") if row.get("mpp") else None
         label, licence = row.get("label") or None, row.get("licence") or None
-        slides.append(replace(entry, case=row.get("case") or entry.case, label=label, licence=licence, mpp=mpp))
+        extra = _extra(row, f"{path}, line {number}")
+        slides.append(replace(entry, case=row.get("case") or entry.case, label=label, licence=licence, mpp=mpp, extra=extra))
     check_splits(path, ((slide.case, slide.split) for slide in slides))
     return SlideList(path.parent, tuple(slides), ())
+
+
+def _extra(row: Mapping[str, str], where: str) -> dict[str, str | float]:
+    """What a row says beside the record's own columns; nothing of empty cells.
+
+    Raises:
+        InputError: its time or event is none.
+    """
+    found: dict[str, str | float] = {name: value for name, value in row.items() if value and name not in _OWN}
+    if "time" in found:
+        found["time"] = _time(row["time"], where)
+    if "event" in found:
+        if row["event"].lower() not in _EVENTS:
+            raise InputError(f"{where}: event is {row['event']!r}; wanted: 1 where it was seen, 0 where not (R's 2 and 1 are 1 and 0 here)")
+        found["event"] = _EVENTS[row["event"].lower()]
+    return found
+
+
+def _time(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise InputError(
+            f"{where}: time is {text!r}; a finite number of 0 or more is wanted; a column of something else needs another name"
+        )
+    return value
 
 
 def check_splits(path: Path, slides: Iterable[tuple[str, str]]) -> None:
@@ -174,11 +216,17 @@ def check_splits(path: Path, slides: Iterable[tuple[str, str]]) -> None:
             raise InputError(f"{path}: slides of {case!r} are in {other} and in {split}; a patient must stay in one split")
 
 
-def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...]) -> list[dict[str, str]]:
+def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...], *, further: bool = False) -> list[dict[str, str]]:
     """Rows of a CSV with a header; spaces around values are taken off, a byte order mark too.
 
+    Args:
+        path: of the CSV.
+        wanted: columns that must be there.
+        known: columns that may be.
+        further: whether others may be, too.
+
     Raises:
-        InputError: the file is missing or no CSV, or lacks a column, or has one that is not known.
+        InputError: the file is missing or no CSV, or lacks a column, or has one that is not known, or but for a letter.
     """
     begun = 1
     try:
@@ -197,13 +245,30 @@ def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...]) -> lis
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from error
     lacking = [name for name in wanted if name not in header]
-    unknown = [name for name in header if name not in known]
+    unknown = [name for name in header if name not in known and not (further and name)]
     if lacking or unknown:
         raise InputError(f"{path}: its columns are {', '.join(header) or 'none'}; wanted: {', '.join(wanted)}; known: {', '.join(known)}")
+    for name in header:
+        if name not in known and (meant := next((column for column in known if _nearly(name.casefold(), column)), None)):
+            raise InputError(f"{path}: is the column {name!r} meant as {meant!r}? Call it so, or by a name that is not so near")
     empty = [number for number, row in enumerate(rows, 2) if not all(row[name] for name in wanted)]
     if empty:
         raise InputError(f"{path}, line {empty[0]}: {' and '.join(wanted)} must not be empty")
     return rows
+
+
+def _nearly(one: str, other: str) -> bool:
+    """Whether one letter more, less or otherwise, or two neighbours swapped, make one word of the other."""
+    start = _alike(one, other)
+    one, other = one[start:], other[start:]
+    end = _alike(one[::-1], other[::-1])
+    one, other = one[: len(one) - end], other[: len(other) - end]
+    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
+
+
+def _alike(one: str, other: str) -> int:
+    """How many letters both begin with."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
 def _mpp(text: str, where: str) -> float:

@@ -20,7 +20,7 @@ from eosin.data_builders.slides.overview import HELD, Overview, read_overview
 from eosin.data_builders.slides.quality import Look
 from eosin.data_builders.slides.settings import TileSlidesConfig
 from eosin.data_builders.slides.tissue import common_density, find_tissue, glass_colour
-from eosin.errors import ConfigError, ImageError
+from eosin.errors import ConfigError, ImageError, InputError
 from eosin.images import Pixels, decode_image, encode_jpeg, encode_png
 from eosin.pipeline import Step
 from eosin.records import SPLITS, Reject, Slide
@@ -101,18 +101,29 @@ class Survey:
                 width=slide.size[0],
                 height=slide.size[1],
                 labels=(entry.label,) if entry.label else (),
-                extra={
-                    "vendor": slide.vendor,
-                    "mpp_from": "slide" if entry.mpp is None else "override",
-                    "slide_says_mpp": slide.own_mpp,
-                    "levels": [[level.width, level.height, level.downsample] for level in slide.levels],
-                    "overview_downsample": overview.downsample,
-                    "glass": list(glass_colour(overview.pixels, overview.state == HELD)),
-                    "density": round(common_density(overview, tissue), 4),
-                    "tissue_mm2": round(float(tissue.sum()) * (overview.mpp / 1000) ** 2, 3),
-                    "unread_share": round(float((overview.state != HELD).mean()), 4),
-                },
+                extra=self._extra(entry, slide, overview, tissue),
             )
+
+    def _extra(self, entry: SlideEntry, slide: SlideReader, overview: Overview, tissue: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """What was measured, and what the list says further.
+
+        Raises:
+            InputError: a column of the list is called like a measure.
+        """
+        measured = {
+            "vendor": slide.vendor,
+            "mpp_from": "slide" if entry.mpp is None else "override",
+            "slide_says_mpp": slide.own_mpp,
+            "levels": [[level.width, level.height, level.downsample] for level in slide.levels],
+            "overview_downsample": overview.downsample,
+            "glass": list(glass_colour(overview.pixels, overview.state == HELD)),
+            "density": round(common_density(overview, tissue), 4),
+            "tissue_mm2": round(float(tissue.sum()) * (overview.mpp / 1000) ** 2, 3),
+            "unread_share": round(float((overview.state != HELD).mean()), 4),
+        }
+        if taken := sorted(measured.keys() & entry.extra.keys()):
+            raise InputError(f"the slide list has the column {taken[0]!r}: what is measured of a slide is called so; give it another name")
+        return {**measured, **entry.extra}
 
     def _picture(self, slide: SlideReader, overview: Overview) -> Pixels:
         """What people look at: of a small slide, more than the few pixels that tissue is found on."""

@@ -20,15 +20,16 @@ def recall_at(ranks: NDArray[np.float64]) -> dict[str, Statistic]:
     return {**recalls, "reciprocal_rank": mean_of(1.0 / ranks)}
 
 
-def first_positive_ranks(scores: NDArray[np.floating], positives: NDArray[np.bool_]) -> NDArray[np.int64]:
+def first_positive_ranks(scores: NDArray[np.floating], positives: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The rank of the best positive among everything that is none, from 1; a tie counts against it.
 
     Several positives (an image with several captions, a caption of several images) help each other only by being the best; they never
-    push each other down. A model that gives every pair the same score comes last, not first.
+    push each other down. A model that gives every pair the same score comes last, not first. A positive of score -inf was not found at all:
+    inf where that is the best.
 
     Args:
         scores: [questions, candidates].
         positives: [questions, candidates]; at least one in each row.
     """
     best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)
-    return np.asarray(1 + ((scores >= best) & ~positives).sum(axis=1), dtype=np.int64)
+    return np.where(np.isneginf(best[:, 0]), np.inf, 1.0 + ((scores >= best) & ~positives).sum(axis=1))

@@ -19,10 +19,11 @@ from eosin.commands import Inputs
 from eosin.config import settings_of
 from eosin.errors import InputError
 from eosin.eval.encoder_config import ProbeConfig
+from eosin.eval.groups import group_key
 from eosin.eval.probes import PROBES, Fitted, Part, Settings, few
 from eosin.eval.questions import Candidate, Selection, read_columns, select
 from eosin.eval.tasks.protocol import protocol_facts
-from eosin.eval.vectors import Vectors, benchmark_of, encoder_of, read_vectors, refuse_shared_groups
+from eosin.eval.vectors import Vectors, benchmark_of, model_of, read_vectors, refuse_shared_groups
 from eosin.pipeline import Step
 from eosin.records import Prediction
 
@@ -35,10 +36,10 @@ def probe_step(config: ProbeConfig, inputs: Inputs) -> tuple[Step, int]:
         ArtefactError: a split has no records.
     """
     data = inputs.artefacts["data"]
-    encoder_of(data)
+    model_of(data)
     splits = [split for split in (config.train_split, config.val_split, config.split) if split]
-    rows = {split: list(read_columns(data, split, ["id", "group", "label"])) for split in splits}
-    refuse_shared_groups({split: {row["group"] for row in found} for split, found in rows.items()})
+    rows = {split: list(read_columns(data, split, ["id", "source", "group", "label"])) for split in splits}
+    refuse_shared_groups({split: {group_key(row["source"], row["group"]) for row in found} for split, found in rows.items()})
     classes = _classes(rows, config)
     candidates = (
         Candidate(number, row["id"], row["group"], "probe", None if row["label"] else "without a label")
@@ -141,7 +142,7 @@ class Probing:
             reply=self.classes[int(np.argmax(shares))],
             finish_reason="argmax",
             prompt_hash="",
-            model=encoder_of(self.data),
+            model=model_of(self.data),
             scores=tuple(round(float(value), 9) for value in shown),
             topic=row["label"],
         )

@@ -173,7 +173,7 @@ class Retrieval:
             yield from self._predictions(task.source, start, ranks, scores.argmax(axis=1), positives)
 
     def _predictions(
-        self, way: str, start: int, ranks: NDArray[np.int64], best: NDArray[np.intp], positives: NDArray[np.bool_]
+        self, way: str, start: int, ranks: NDArray[np.float64], best: NDArray[np.intp], positives: NDArray[np.bool_]
     ) -> Iterator[Prediction]:
         found = self._embedded
         images, texts = list(found.candidates.images.items()), list(found.candidates.texts.items())
@@ -197,7 +197,7 @@ class Retrieval:
                 finish_reason="error" if failed else "argmax",
                 prompt_hash="",
                 model=self._embedder.fingerprint,
-                scores=() if failed else (float(rank),),
+                scores=() if failed else (rank,),
                 topic=way,
             )
 

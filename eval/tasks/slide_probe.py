@@ -18,12 +18,14 @@ from eosin.errors import InputError
 from eosin.eval.attention_mil import Attention, Bags, Training, train_attention
 from eosin.eval.cox import fit_cox
 from eosin.eval.encoder_config import SlideProbeConfig
+from eosin.eval.groups import group_key
 from eosin.eval.metrics.concordance import concordance
 from eosin.eval.probes import Part, balanced, logistic
 from eosin.eval.prototypes import find_prototypes, over_prototypes
 from eosin.eval.slides import SlideFacts, slide_facts
+from eosin.eval.survival import time_and_event
 from eosin.eval.tasks.protocol import protocol_facts
-from eosin.eval.vectors import SlideReader, benchmark_of, encoder_of, refuse_shared_groups
+from eosin.eval.vectors import SlideReader, benchmark_of, model_of, refuse_shared_groups
 from eosin.numerics import Floats
 from eosin.pipeline import Step, chunked
 from eosin.records import Prediction
@@ -44,15 +46,15 @@ def slide_probe_step(config: SlideProbeConfig, inputs: Inputs) -> tuple[Step, in
     """The work as a step, and how many slides it asks.
 
     Raises:
-        InputError: a split has no slides to learn from or ask, a group is in two splits, or a slide lacks its time and event.
+        InputError: a split has no slides to learn from or ask, a group is in two splits, or a slide's time and event are none.
     """
     data = inputs.artefacts["data"]
-    encoder_of(data)
+    model_of(data)
     parts, left_out = {}, {}
     for split in (config.train_split, config.val_split, config.split):
         if split:
             parts[split], left_out[split] = slide_facts(SlideReader(data), inputs.artefacts["slides"], split, config.target)
-    refuse_shared_groups({split: {slide.group for slide in found} for split, found in parts.items()})
+    refuse_shared_groups({split: {group_key(slide.source, slide.group) for slide in found} for split, found in parts.items()})
     classes = _classes(config, parts)
     facts = {
         "title": f"Predictions: slide probe, {config.pooling}",
@@ -69,10 +71,7 @@ def slide_probe_step(config: SlideProbeConfig, inputs: Inputs) -> tuple[Step, in
 def _classes(config: SlideProbeConfig, parts: dict[str, list[SlideFacts]]) -> tuple[str, ...]:
     if config.target == "survival":
         for slide in (slide for found in parts.values() for slide in found):
-            if not isinstance(slide.extra.get("time"), int | float) or not isinstance(slide.extra.get("event"), bool | int):
-                raise InputError(
-                    f"slide {slide.name}: survival needs time (a number) and event (true or false) in extra; got {dict(slide.extra)}"
-                )
+            _outcome(slide)
         return ()
     known = {str(slide.label) for slide in parts[config.train_split]}
     strange = sorted({str(slide.label) for found in parts.values() for slide in found} - known)
@@ -81,6 +80,10 @@ def _classes(config: SlideProbeConfig, parts: dict[str, list[SlideFacts]]) -> tu
             f"the training slides have the classes {sorted(known)}, other splits also {strange}: two at least, and all of them, are needed"
         )
     return tuple(sorted(known))
+
+
+def _outcome(slide: SlideFacts) -> tuple[float, bool]:
+    return time_and_event(slide.extra, f"slide {slide.name}")
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,9 @@ class SlideProbing:
         slides = self.slides[split]
         place = {name: number for number, name in enumerate(self.classes)}
         labels = np.array([place[str(slide.label)] for slide in slides] if self.classes else [], dtype=np.int64)
-        survival = not self.classes
-        times = np.array([float(slide.extra["time"]) for slide in slides] if survival else [])
-        events = np.array([bool(slide.extra["event"]) for slide in slides] if survival else [], dtype=bool)
+        outcomes = [] if self.classes else [_outcome(slide) for slide in slides]
+        times = np.array([time for time, _ in outcomes])
+        events = np.array([event for _, event in outcomes], dtype=bool)
         return Bags([self._tiles(slide) for slide in slides], labels, times, events)
 
     @cached_property
@@ -148,7 +151,6 @@ class SlideProbing:
             yield self._prediction(slide, self._learnt.model(self._tiles(slide)))
 
     def _prediction(self, slide: SlideFacts, scores: NDArray[np.float64]) -> Prediction:
-        truth = {"time": slide.extra.get("time"), "event": bool(slide.extra.get("event"))}
         return Prediction(
             id=f"{slide.source}/{slide.name}",
             source=slide.source,
@@ -160,12 +162,12 @@ class SlideProbing:
             benchmark=benchmark_of(self.data),
             condition="plain",
             task="slide_probe" if self.classes else "survival",
-            answer=str(slide.label) if self.classes else json.dumps(truth),
+            answer=str(slide.label) if self.classes else json.dumps(dict(zip(("time", "event"), _outcome(slide), strict=True))),
             options=self.classes,
             reply=self.classes[int(np.argmax(scores))] if self.classes else f"{float(scores[0]):.6f}",
             finish_reason="argmax",
             prompt_hash="",
-            model=encoder_of(self.data),
+            model=model_of(self.data),
             scores=tuple(round(float(value), 9) for value in scores),
             topic=str(slide.label) if self.classes else None,
         )

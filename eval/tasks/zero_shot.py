@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact, Plan, RecordTable, Task
+from eosin.artefacts.plan import canonical_json
 from eosin.commands import Inputs
 from eosin.config import load, settings_of
 from eosin.errors import ConfigError, EosinError, InputError
@@ -57,7 +58,7 @@ def zero_shot_step(config: ZeroShotConfig, inputs: Inputs) -> tuple[Step, int]:
     selection = select(_candidates(data, config, classes), config.limit, config.seed)
     wording = _wording(data, config)
     refuse_one_class(wording)
-    _refuse_other_labels(data, config, selection, wording)
+    renamed = _checked_labels(data, config, selection, wording)
     conditions = _conditions(config)
     tasks = [task for condition in conditions for task in selection.tasks(condition, config.split, config.shard_size)]
     if len(conditions) == 1:
@@ -70,7 +71,7 @@ def zero_shot_step(config: ZeroShotConfig, inputs: Inputs) -> tuple[Step, int]:
         "classes": list(wording.classes),
         "questions": selection.facts(),
         "domains": list(config.in_domain),
-        **wording.facts(),
+        **_worded_facts(wording, renamed),
     }
     plan = Plan("predictions", "eval run", settings_of(config), inputs.refs, tuple(tasks), facts)
     folder = inputs.artefacts["model"].path if config.model else inputs.folders["folder"]
@@ -98,8 +99,20 @@ def _wording(data: Artefact, config: ZeroShotConfig) -> Wording:
     return worded_as(config.prompts, config.class_names) if config.class_names else worded(config.prompts, _labels(data, config))
 
 
-def _refuse_other_labels(data: Artefact, config: ZeroShotConfig, selection: Selection, wording: Wording) -> None:
-    """Say before the model is loaded that the class names are those of another data set, and name classes without an image."""
+def _worded_facts(wording: Wording, renamed: dict[str, str]) -> dict[str, Any]:
+    """What a plan says of the prompts; other truths are another protocol, though the prompts are the same."""
+    facts = wording.facts()
+    if renamed:
+        facts["protocol"]["id"] += f" renamed {hashlib.sha256(canonical_json(renamed)).hexdigest()[:8]}"
+    return facts
+
+
+def _checked_labels(data: Artefact, config: ZeroShotConfig, selection: Selection, wording: Wording) -> dict[str, str]:
+    """The labels of the asked images that are renamed, with their new names; classes without an image are named.
+
+    Raises:
+        ConfigError: the class names are those of another data set: said before the model is loaded.
+    """
     asked = set(selection.rows)
     labels = {row["label"] for number, row in enumerate(read_columns(data, config.split, ["label"])) if number in asked}
     found = {config.rename.get(label, label) for label in labels}
@@ -110,6 +123,7 @@ def _refuse_other_labels(data: Artefact, config: ZeroShotConfig, selection: Sele
         )
     if empty := [name for name in wording.classes if name not in found]:
         say(f"zero-shot: no image of {', '.join(empty)}; the model may still answer with it")
+    return {label: config.rename[label] for label in sorted(labels) if config.rename.get(label, label) != label}
 
 
 def _labels(data: Artefact, config: ZeroShotConfig) -> LabelSet:

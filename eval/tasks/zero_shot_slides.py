@@ -27,7 +27,7 @@ from eosin.eval.questions import read_columns
 from eosin.eval.slides import SlideFacts, slide_facts
 from eosin.eval.tasks.protocol import protocol_facts
 from eosin.eval.tasks.zero_shot import class_weights
-from eosin.eval.vectors import SlideReader, SlideTiles, benchmark_of, encoder_of
+from eosin.eval.vectors import SlideReader, SlideTiles, benchmark_of, encoder_of, model_of
 from eosin.images import decode_image, encode_jpeg, read_image_file
 from eosin.labels import find_label_set, load_label_set
 from eosin.models.protocols import Embedder
@@ -213,7 +213,7 @@ class SlideZeroShot:
             reply=self.options[int(np.argmax(shown))],
             finish_reason="argmax",
             prompt_hash=self.wording.hash,
-            model=self._embedder.fingerprint,
+            model=model_of(self.data),
             scores=tuple(round(float(value), 9) for value in shown),
             topic=label,
         )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,10 +36,11 @@ def tile(label: str, number: int, side: int = 24) -> bytes:
     return encode_png(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def write(folder: Path, kind: str, records: Sequence[Record], facts: dict[str, object] | None = None) -> Artefact:
-    """A data artefact of these records, one shard a split; records carry their split."""
+def write(folder: Path, kind: str, records: Sequence[Record], facts: dict[str, object] | None = None, **plan_of: Any) -> Artefact:
+    """A data artefact of these records, one shard a split; records carry their split. `plan_of`: settings and inputs of its plan."""
     splits = sorted({record.split for record in records})
-    plan = Plan(kind, "build", {}, tasks=tuple(Task("made", 0, 1, split) for split in splits), facts=facts or {})
+    tasks = tuple(Task("made", 0, 1, split) for split in splits)
+    plan = Plan(kind, "build", **{"settings": {}, "tasks": tasks, "facts": facts or {}, **plan_of})
     with ArtefactWriter(folder, plan) as writer:
         for name, task in writer.pending():
             write_shard(writer.path, kind, name, task.split, [record for record in records if record.split == task.split])

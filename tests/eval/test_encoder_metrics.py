@@ -93,6 +93,8 @@ def test_several_positives_never_push_each_other_down_and_ties_count_against() -
     assert first_positive_ranks(scores, positives).tolist() == [1, 3]
     positives = np.array([[False, False, True, True], [True, True, True, True]])
     assert first_positive_ranks(scores, positives).tolist() == [3, 1]
+    lost = np.array([[-np.inf, 0.3, 0.1], [-np.inf, -np.inf, 0.1]])
+    assert first_positive_ranks(lost, np.array([[True, False, False], [True, False, True]])).tolist() == [np.inf, 1]
     found = recall_at(np.array([1.0, 5.0, 6.0, np.inf]))
     assert [found[f"recall_at_{k}"].score for k in (1, 5, 10, 50)] == [0.25, 0.5, 0.75, 0.75]
 

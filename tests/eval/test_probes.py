@@ -29,14 +29,14 @@ def part(seed: int, count: int, spread: float = 1.0, dim: int = 12) -> Part:
     return Part(unit_rows(vectors), labels)
 
 
-def embeddings(write: Any, folder: Path, spread: float = 1.0, group: str = "") -> Artefact:
+def embeddings(write: Any, folder: Path, spread: float = 1.0, group: str = "", source: str = "made") -> Artefact:
     records = []
     for split, seed, count in (("train", 1, 90), ("val", 2, 45), ("test", 3, 60)):
         made = part(seed, count, spread)
         records += [
             Embedding(
                 id=f"made/{split}-{number}",
-                source="made",
+                source=source.format(split=split),
                 licence="CC0-1.0",
                 group=group or f"{split}-{number // 2}",
                 split=split,
@@ -179,6 +179,7 @@ def test_few_shot_scores_are_the_mean_over_the_seeds(tmp_path: Path, write_recor
     [
         (("shots=40",), "ask for fewer"),
         (("val_split=''",), "name val_split"),
+        (("seed=-1",), "seed must be from 0"),
         (("val_split=train",), "must differ"),
         (("method=knn", "neighbours=91"), "ask for fewer"),
     ],
@@ -195,6 +196,11 @@ def test_a_group_on_both_sides_is_refused(tmp_path: Path, write_records: Any, ca
     embeddings(write_records, tmp_path / "e", group="patient-7")
     assert run("eval/linear-probe", tmp_path / "e", tmp_path / "out") == 2
     assert "patient-7" in capsys.readouterr().err
+
+
+def test_groups_of_one_name_in_two_sources_are_two(tmp_path: Path, write_records: Any) -> None:
+    embeddings(write_records, tmp_path / "e", group="patient-7", source="from-{split}")
+    assert run("eval/linear-probe", tmp_path / "e", tmp_path / "out") == 0
 
 
 def test_vectors_that_no_embedder_scaled_are_refused(tmp_path: Path, write_records: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,4 +102,9 @@ def test_an_image_that_cannot_be_decoded_is_an_error_and_no_candidate(bench: Any
     failed = [row for row in rows if row.finish_reason == "error"]
     assert [row.topic for row in failed] == ["image_to_text"]
     asked = next(row for row in rows if row.extra["question"] == "pink tissue, broken")
-    assert asked.scores[0] == 12
+    assert asked.scores[0] == np.inf
+    assert eosin(["eval", "score", "demo/report", f"predictions=[{out}]", "--out", str(bench.root / "scores")]) == 0
+    metrics = json.loads((bench.root / "scores" / "scores.json").read_text())["rows"][0]["metrics"]
+    found = [row.scores[0] <= 50 for row in rows if row.topic == "text_to_image"]
+    assert metrics["text_to_image_recall_at_50"]["value"] == pytest.approx(np.mean(found), abs=1e-6)
+    assert np.mean(found) == pytest.approx(10 / 11)

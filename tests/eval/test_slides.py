@@ -183,6 +183,21 @@ def test_draws_of_prompts_classify_each_slide_once_a_draw(bench: Any, slides: Pa
     assert all(len(row.extra["draws"]) == 50 for row in rows_of(bench.root / "out"))
 
 
+def test_a_labels_file_that_lies_elsewhere_is_the_same_protocol(bench: Any, slides: Path, embedder: Any) -> None:
+    label_file(bench, "PINK", "BLUE")
+    words = (f"model={bench.clip}", f"data={slides}", "prompts=prompts/bare")
+    (bench.root / "elsewhere.yaml").write_text((bench.root / "names.yaml").read_text())
+    (bench.root / "other.yaml").write_text(
+        "classes: {PINK: {answer: pink tissue}, BLUE: {answer: blue nuclei  }, GREEN: {answer: green ink}}"
+    )
+    ids = []
+    for name in ("names", "elsewhere", "other"):
+        out = str(bench.root / f"out-{name}")
+        assert eosin(["eval", "run", "eval/slides-topk", f"labels={bench.root / name}.yaml", *words, "--out", out]) == 0
+        ids.append(open_artefact(out).plan.facts["protocol"]["id"])
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_vectors_of_another_model_are_refused(bench: Any, embedder: Any, write_records: Any, capsys: pytest.CaptureFixture[str]) -> None:
     write_records(bench.root / "tiles", "embeddings", slide_tiles("s", "PINK", "test"), {"fingerprint": "another"})
     label_file(bench, "PINK", "BLUE")
@@ -250,13 +265,17 @@ def test_slide_probes_learn_survival(bench: Any, write_records: Any, pooling: st
     assert row["metrics"]["c_index"]["value"] > 0.9
 
 
-def test_survival_without_a_time_is_refused(bench: Any, write_records: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("extra", [{}, {"time": -3.0, "event": True}, {"time": 3.0, "event": 2}])
+def test_survival_without_a_time_and_an_event_names_the_slide(
+    bench: Any, write_records: Any, extra: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
     cohort(write_records, bench.root, "f")
-    broken = [Slide(**{**vars(row), "extra": {}}) for row in open_artefact(bench.root / "cohort").records(Slide)]
+    rows = open_artefact(bench.root / "cohort").records(Slide)
+    broken = [Slide(**{**vars(row), "extra": extra if row.slide == "val3" else row.extra}) for row in rows]
     write_records(bench.root / "broken", "slides", broken)
     inputs = (f"data={bench.root / 'cohort_tiles'}", f"slides={bench.root / 'broken'}")
     assert eosin(["eval", "run", "eval/survival", *inputs, "--out", str(bench.root / "out")]) == 2
-    assert "time" in capsys.readouterr().err
+    assert "slide val3: survival wants time" in " ".join(capsys.readouterr().err.split())
 
 
 def test_coxs_model_is_statsmodels_own() -> None:

@@ -136,6 +136,45 @@ def test_a_csv_names_cases_labels_splits_and_mpp(archive: Path, build: Build, tm
     assert rejects(out) == {"gone.svs": "unreadable_slide"}
 
 
+def test_further_columns_of_a_csv_go_to_extra(archive: Path, build: Build) -> None:
+    table = archive / "slides.csv"
+    table.write_text("slide,case,time,event,stage,site\nother.svs,P7,12,1.0,II,\nno-mpp.svs,P8,0.5,FALSE,,Bonn\n")
+    found = {entry.name: entry.extra for entry in list_slides(table).slides}
+    assert found == {"other": {"time": 12.0, "event": 1, "stage": "II"}, "no-mpp": {"time": 0.5, "event": 0, "site": "Bonn"}}
+    extra = next(open_artefact(build(RECIPE, f"slides={table}") / "slides").records(Slide)).extra
+    assert (extra["time"], extra["event"], extra["stage"], extra["vendor"]) == (12.0, 1, "II", "aperio")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("slide,lable\nother.svs,A\n", "is the column 'lable' meant as 'label'"),
+        ("slide,cases\nother.svs,A\n", "is the column 'cases' meant as 'case'"),
+        ("slide,license\nother.svs,A\n", "is the column 'license' meant as 'licence'"),
+        ("slide,MPP\nother.svs,0.5\n", "is the column 'MPP' meant as 'mpp'"),
+        ("slide,evnt\nother.svs,1\n", "is the column 'evnt' meant as 'event'"),
+        ("name,stage\nother.svs,II\n", "its columns are name, stage; wanted: slide"),
+        ("slide,\nother.svs,3\n", "its columns are slide, "),
+        ("slide,time\nother.svs,10:32\n", "line 2: time is '10:32'"),
+        ("slide,time\nother.svs,-1\n", "line 2: time is '-1'"),
+        ("slide,time\nother.svs,inf\n", "line 2: time is 'inf'"),
+        ("slide,event\nother.svs,2\n", "line 2: event is '2'"),
+    ],
+)
+def test_a_column_that_is_a_slip_of_the_pen_or_no_outcome_is_an_error(archive: Path, text: str, says: str) -> None:
+    table = archive / "slides.csv"
+    table.write_text(text)
+    with pytest.raises(InputError, match=says):
+        list_slides(table)
+
+
+def test_a_column_called_like_a_measure_is_refused(archive: Path, build: Build) -> None:
+    table = archive / "slides.csv"
+    table.write_text("slide,levels\nother.svs,3\n")
+    with pytest.raises(InputError, match="column 'levels'"):
+        build(RECIPE, f"slides={table}")
+
+
 def test_an_override_gives_the_mpp_and_says_so(archive: Path, build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     table = archive.parent / "mpp.csv"
     table.write_text("slide,mpp\nno-mpp,0.5\nother.svs,0.25\n")
