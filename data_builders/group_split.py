@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
+from pathlib import Path
 
 from eosin.data_builders.subjects import stable_number
-from eosin.errors import ConfigError
+from eosin.errors import ConfigError, InputError
 
 NAMES = ("train", "val", "test")
 
@@ -123,3 +124,20 @@ def _train_every_class(labels: dict[str, Counter[str]], found: dict[str, str], s
     for label in sorted({label for counts in labels.values() for label in counts} - trained):
         groups = [group for group, counts in labels.items() if label in counts]
         found[min(groups, key=lambda group: (stable_number(seed, group), group))] = "train"
+
+
+def check_splits(path: Path, groups: Iterable[tuple[str, str]]) -> None:
+    """A group in two splits is a leak, and a table that says so is its author's to mend.
+
+    Args:
+        path: of the table.
+        groups: group (a patient, an original image) and split of each row.
+
+    Raises:
+        InputError: a group is in two of train, val and test.
+    """
+    splits: dict[str, str] = {}
+    for group, split in groups:
+        other = splits.setdefault(group, split) if split != "none" else split
+        if other != split:
+            raise InputError(f"{path}: {group!r} is in {other} and in {split}; a patient, or a group, must stay in one split")

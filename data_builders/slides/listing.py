@@ -23,7 +23,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -31,6 +31,7 @@ from pathlib import Path
 from eosin.artefacts.files import digest_of_file
 from eosin.artefacts.plan import canonical_json
 from eosin.data_builders.folder_files import find_files, printable
+from eosin.data_builders.group_split import check_splits
 from eosin.errors import ImageError, InputError
 from eosin.records import SPLITS, Reject
 from eosin.slides.reader import PLAUSIBLE_MPP, SlideReader
@@ -197,23 +198,6 @@ def _time(text: str, where: str) -> float:
             f"{where}: time is {text!r}; a finite number of 0 or more is wanted; a column of something else needs another name"
         )
     return value
-
-
-def check_splits(path: Path, slides: Iterable[tuple[str, str]]) -> None:
-    """A patient in two splits is a leak, and a table that says so is its author's to mend.
-
-    Args:
-        path: of the table.
-        slides: patient and split of each.
-
-    Raises:
-        InputError: a patient is in two of train, val and test.
-    """
-    splits: dict[str, str] = {}
-    for case, split in slides:
-        other = splits.setdefault(case, split) if split != "none" else split
-        if other != split:
-            raise InputError(f"{path}: slides of {case!r} are in {other} and in {split}; a patient must stay in one split")
 
 
 def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...], *, further: bool = False) -> list[dict[str, str]]:

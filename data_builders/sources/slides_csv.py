@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eosin.data_builders.slides.listing import check_splits
+from eosin.data_builders.group_split import check_splits
 from eosin.data_builders.sources.reading.fields import checked_split, planned_split
 from eosin.data_builders.sources.reading.image_files import is_file, safe_name
 from eosin.data_builders.sources.reading.slide_files import SlideFiles

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eosin.data_builders.slides.listing import check_splits
+from eosin.data_builders.group_split import check_splits
 from eosin.data_builders.sources.image_tree import plain, split_named
 from eosin.data_builders.sources.reading.listed import ListedImages, named_rows
 from eosin.data_builders.sources.reading.tables import optional

@@ -111,7 +111,7 @@ def test_coordinates_and_overviews_say_what_the_tiles_say(archive: Path, build: 
 def test_a_patient_in_two_splits_of_a_csv_is_refused_before_the_run(archive: Path, build: Build) -> None:
     table = archive / "slides.csv"
     table.write_text("slide,case,split\nother.svs,P1,train\nsmall.svs,P1,none\nno-mpp.svs,P1,test\n")
-    with pytest.raises(InputError, match="slides of 'P1' are in train and in test; a patient must stay in one split"):
+    with pytest.raises(InputError, match="'P1' is in train and in test; a patient, or a group, must stay in one split"):
         build(RECIPE, f"slides={table}")
 
 

@@ -58,7 +58,7 @@ def test_where_table_and_folder_disagree_the_image_is_a_reject(release: Path, re
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [("lungn1.jpeg,lung_n,train,g1", "'g1' are in val and in train"), ("lungn1.jpeg,lung_n,holdout,g3", r"the row of lungn1\.jpeg lacks")],
+    [("lungn1.jpeg,lung_n,train,g1", "'g1' is in val and in train"), ("lungn1.jpeg,lung_n,holdout,g3", r"the row of lungn1\.jpeg lacks")],
 )
 def test_a_torn_group_or_an_unknown_split_is_an_error(release: Path, read_source, row: str, message: str) -> None:
     (release / "splits.csv").write_text(ROWS + row)

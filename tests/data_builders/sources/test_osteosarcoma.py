@@ -94,7 +94,7 @@ def test_where_the_splits_table_and_the_folder_disagree_the_tile_is_a_reject(
     assert [(record.label, record.group) for record in built.records] == [("Non-Tumor", "g1")]
     assert built.rejects == {names[1]: "label_conflict", names[2]: "listed_twice", "Viable/gone.jpg": "image_missing"}
     (tmp_path / "in" / "splits.csv").write_text("\n".join([*rows, "Viable/gone.jpg,Viable,train,g5"]))
-    with pytest.raises(InputError, match="'g5' are in test and in train"):
+    with pytest.raises(InputError, match="'g5' is in test and in train"):
         read_source("osteosarcoma", tmp_path / "in")
 
 

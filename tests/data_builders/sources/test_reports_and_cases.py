@@ -216,7 +216,7 @@ def test_a_folder_of_slides_is_read_by_its_table(tmp_path: Path, put: MakeSlide,
 def test_a_patient_in_two_splits_of_a_table_is_refused_before_the_run(tmp_path: Path, put: MakeSlide, read_source) -> None:
     put(tmp_path / "s" / "a.svs")
     (tmp_path / "s" / "slides.csv").write_text("slide,patient,split\na,P1,train\nb,P2,test\nc,P1,validation\n")
-    with pytest.raises(InputError, match="slides of 'P1' are in train and in val"):
+    with pytest.raises(InputError, match="'P1' is in train and in val"):
         read_source("slides_csv", tmp_path / "s")
 
 
