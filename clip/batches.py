@@ -19,7 +19,7 @@ from eosin.clip.config import ClipTrainConfig
 from eosin.clip.diseases import Diseases, reword
 from eosin.clip.distributed import World
 from eosin.clip.order import epoch_order, together
-from eosin.clip.pairs import Pairs
+from eosin.clip.pairs import Holders, Pairs
 from eosin.clip.relations import Keys
 from eosin.clip.token_table import TokenTable
 from eosin.clip.tokens import Tokeniser
@@ -79,6 +79,8 @@ class Batches:
         self._config, self._pairs, self._tokens, self._image_size = config, pairs, tokens, size
         self._world, self._diseases, self._tokeniser = world, diseases, tokeniser
         self._orders: dict[int, Ints] = {}
+        kinds = {"same_caption_or_label": pairs.index.labels, "same_disease": pairs.index.nodes}.get(config.positives)
+        self._holders = Holders(pairs.index, kinds) if config.objective.hard_captions and kinds is not None else None
 
     @property
     def size(self) -> int:
@@ -147,8 +149,21 @@ class Batches:
         nodes, place = np.unique(index.nodes[numbers], return_inverse=True)
         related = self._diseases.related(nodes) if self._diseases is not None else np.zeros((len(nodes), len(nodes)), dtype=bool)
         node = np.where(index.nodes[numbers] < 0, -1, place)
-        arrays = (index.held_by(numbers), texts.reshape(-1), hard.reshape(-1), index.groups[numbers], index.labels[numbers], node, related)
+        arrays = (
+            *(index.held_by(numbers), texts.reshape(-1), hard.reshape(-1), index.groups[numbers], index.labels[numbers], node, related),
+            self._held_elsewhere(texts.reshape(-1), nodes),
+        )
         return Keys(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+
+    def _held_elsewhere(self, texts: Ints, nodes: Ints) -> Ints:
+        """`Keys.holders`; a disease by its place among those of the batch."""
+        if self._holders is None:
+            return np.empty((len(texts), 0), dtype=np.int64)
+        kinds = self._holders.of(texts)
+        if self._config.positives != "same_disease":
+            return kinds
+        places = np.minimum(np.searchsorted(nodes, kinds), len(nodes) - 1)
+        return np.where((kinds >= 0) & (nodes[places] == kinds), places, -1)
 
     def following(self, first: int, end: int, threads: int) -> Iterator[Batch]:
         """The batches of steps `first` to `end` - 1 in order, the next ones prepared by `threads` while one is worked on."""

@@ -84,6 +84,31 @@ class Index:
         return found
 
 
+class Holders:
+    """Of every hard caption, the labels or diseases of the records whose own caption it is: for them it is no negative.
+
+    Args:
+        index: the records.
+        kinds: int64 [records] label or disease of each, -1 for none.
+    """
+
+    def __init__(self, index: Index, kinds: Ints) -> None:
+        of_captions = np.repeat(kinds, np.diff(index.starts))
+        told = (of_captions >= 0) & np.isin(index.held, index.hard)
+        pairs = np.unique(np.stack([index.held[told], of_captions[told]]), axis=1)
+        self._kinds = pairs[1]
+        self._texts, first = np.unique(pairs[0], return_index=True)
+        self._starts = np.append(first, len(self._kinds))
+
+    def of(self, texts: Ints) -> Ints:
+        """[n, most] the kinds of some texts by number, filled up with -1."""
+        if not len(self._texts):
+            return np.full((len(texts), 1), -1, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._texts, texts), len(self._texts) - 1)
+        found = _padded(self._kinds, self._starts, places, -1)
+        return np.where((self._texts[places] == texts)[:, None], found, -1)
+
+
 def _padded(values: Ints, starts: Ints, records: Ints, fill: int) -> Ints:
     counts = starts[records + 1] - starts[records]
     columns = np.arange(max(int(counts.max(initial=0)), 1))

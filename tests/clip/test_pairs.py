@@ -9,7 +9,7 @@ from eosin.artefacts import Artefact
 from eosin.clip.augment import draw
 from eosin.clip.config import AugmentConfig
 from eosin.clip.image_store import ImageStore, Reading, fit
-from eosin.clip.pairs import Pairs, Wanted, check_labels, load_pairs
+from eosin.clip.pairs import Holders, Pairs, Wanted, check_labels, load_pairs
 from eosin.errors import ArtefactError, ConfigError, InputError
 
 
@@ -90,6 +90,17 @@ def test_hard_captions_are_kept_apart(tmp_path: Path, squares: Any) -> None:
         ["a red square", None],
         [None, None],
     ]
+
+
+def test_hard_captions_are_known_with_all_labels_that_truly_say_them(tmp_path: Path, squares: Any) -> None:
+    first = replace(squares.pair(0), extra={"label": "red", "hard_captions": ["a green square", "no square"]})
+    other = replace(squares.pair(5), extra={"label": "verdant"})
+    nameless = replace(squares.pair(9), extra={})
+    pairs = load(squares.write(tmp_path / "data", [first, squares.pair(1), other, nameless]), tmp_path / "scratch")
+    holders = Holders(pairs.index, pairs.index.labels)
+    green, none = pairs.index.hard_of(np.array([0]), 2)[0]
+    red = int(pairs.index.held[0])
+    np.testing.assert_array_equal(holders.of(np.array([none, green, red, -1])), [[-1, -1], [1, 2], [-1, -1], [-1, -1]])
 
 
 def test_a_shard_that_is_gone_is_named(tmp_path: Path, squares: Any) -> None:
