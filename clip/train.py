@@ -142,6 +142,9 @@ def train_clip(config: ClipTrainConfig, model_cfg: dict[str, Any], sources: Sour
     torch.set_num_threads(threads)
     size = _square(model_cfg)
     diseases = Diseases(read_ontology(sources.folders["ontology"])) if "ontology" in sources.folders else None
+    if diseases is not None and runtime.world.main:
+        for note in diseases.ontology.notes:
+            say(f"clip train: {note}")
     if not runtime.world.main:
         runtime.world.wait()
     reading = Reading(source_side(size), config.image.resize, runtime.cache_bytes, runtime.threads, config.shuffle_window)
