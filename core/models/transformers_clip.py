@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
@@ -20,6 +20,7 @@ from eosin.images import Pixels
 from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
 from eosin.models.specs import EmbedderSpec
+from eosin.models.words import cut_words, word_limit
 
 if TYPE_CHECKING:
     import torch
@@ -149,6 +150,10 @@ class TransformersEmbedder(TwoTowerEmbedder):
         """Loaded with the first text: images need none, and some want a library of their own."""
         return _load_tokenizer(self._spec.path)
 
+    @functools.cached_property
+    def _cut(self) -> Callable[[str], str]:
+        return cut_words(word_limit(self._tokenizer, self.model.config.text_config.max_position_embeddings))
+
     def _probe(self) -> int:
         """The length of a vector, which configs of different families keep under different names."""
         import numpy as np
@@ -176,7 +181,9 @@ class TransformersEmbedder(TwoTowerEmbedder):
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
         # No attention mask: CLIP's mask is causal and SigLIP was trained on padded texts.
         length = self.model.config.text_config.max_position_embeddings
-        tokens = self._tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        tokens = self._tokenizer(
+            [self._cut(text) for text in texts], padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
         return _pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device)))
 
 
