@@ -7,6 +7,8 @@ caption's key), never texts or pixels beyond the budget.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
 from eosin.artefacts.files import replacing
+from eosin.checkpoint import damaged
 from eosin.clip.crops import Pixels
 from eosin.clip.image_store import ImageStore, Kept, Reading, decode_small
 from eosin.clip.joined import Joined
@@ -169,8 +172,7 @@ class _IndexBuilder:
         columns["rows"].append(row)
         columns["held"].extend(self._texts.number(caption) for caption in dict.fromkeys(captions))
         columns["starts"].append(len(columns["held"]))
-        hard = record.extra.get("hard_captions") or ()
-        columns["hard"].extend(self._texts.number(str(caption)) for caption in ([hard] if isinstance(hard, str) else hard))
+        columns["hard"].extend(self._texts.number(caption) for caption in _hard_captions(record) or ())
         columns["hard_starts"].append(len(columns["hard"]))
         # A key of 63 bits: no table of groups, however many there are.
         columns["groups"].append(text_key(f"{record.source}\n{record.group}") >> 1)
@@ -204,16 +206,30 @@ def load_pairs(artefact: Artefact, reading: Reading, folder: Path, wanted: Wante
     first = None
     if not (folder / "index.npz").is_file():
         first = _look_at_all(data, rows, reading, folder, wanted or Wanted())
-    with np.load(folder / "index.npz") as saved:
-        index = Index(**saved)
-    rejects = tuple(Reject(row["key"], row["reason"], row["message"]) for row in pq.read_table(folder / "rejects.parquet").to_pylist())
+    index, texts, rejects = _found_before(folder)
     if len(index) < 2:
         reasons = ", ".join(sorted({reject.reason for reject in rejects}))
-        raise InputError(f"{data.name}: {len(index)} of {rows} train records can be used ({reasons}); at least 2 are needed")
+        why = f" ({reasons})" if reasons else ""
+        raise InputError(f"{data.name}: {len(index)} of {rows} train records can be used{why}; at least 2 are needed")
     table = data.table(_COLUMNS, reading.window, 2 * reading.threads + 2)
     images = ImageStore(table, index.rows, reading, first)
     blocks = np.unique(np.searchsorted(index.rows, starts))
-    return Pairs(index, TextStore(folder / "texts.bin"), images, blocks[blocks < len(index)], rejects, rows)
+    return Pairs(index, texts, images, blocks[blocks < len(index)], rejects, rows)
+
+
+def _found_before(folder: Path) -> tuple[Index, TextStore, tuple[Reject, ...]]:
+    """What a first look left.
+
+    Raises:
+        ArtefactError: a file of it is gone or damaged.
+    """
+    try:
+        with np.load(folder / "index.npz") as saved:
+            index = Index(**saved)
+        rows = pq.read_table(folder / "rejects.parquet").to_pylist()
+        return index, TextStore(folder / "texts.bin"), tuple(Reject(row["key"], row["reason"], row["message"]) for row in rows)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+        raise damaged(folder, error) from error
 
 
 def _look_at_all(data: Joined, rows: int, reading: Reading, folder: Path, wanted: Wanted) -> Kept:
@@ -247,6 +263,8 @@ def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, 
         return Reject(record.id, error.reason, error.message)
     if not captions:
         return Reject(record.id, "no_caption", "the record has no caption, or only blank ones")
+    if _hard_captions(record) is None:
+        return Reject(record.id, "bad_hard_captions", "extra.hard_captions is neither a text nor a list of texts")
     if not wanted.scale:
         return image, captions, (np.nan, np.nan)
     if record.mpp is None or not record.mpp > 0:
@@ -255,6 +273,15 @@ def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, 
     if reading.resize == "shortest":
         width = height = min(width, height)
     return image, captions, (width * record.mpp, height * record.mpp)
+
+
+def _hard_captions(record: ImageText) -> list[str] | None:
+    """The texts of `extra.hard_captions`; None where it is something else."""
+    told = record.extra.get("hard_captions") or []
+    texts = [told] if isinstance(told, str) else told
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return None
+    return [text for text in texts if text.strip()]
 
 
 def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:

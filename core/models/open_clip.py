@@ -146,7 +146,7 @@ def build_open_clip(folder: str | Path, device: str = "cpu") -> OpenClipModel:
             model: OpenClipModel = open_clip.create_model(
                 f"local-dir:{folder}", load_weights=False, pretrained_text=False, device=device, **towers
             )
-    except (TypeError, ValueError, RuntimeError, OSError) as error:
+    except (AssertionError, TypeError, ValueError, RuntimeError, OSError, ZeroDivisionError) as error:
         raise InputError(f"{Path(folder) / CONFIG_FILE}: open_clip cannot build this model: {error}") from error
     return model
 

@@ -118,6 +118,19 @@ def test_one_usable_record_is_not_enough(tmp_path: Path, squares: Any) -> None:
         load(data, tmp_path / "scratch")
 
 
+def test_two_records_are_needed_though_none_was_refused(tmp_path: Path, squares: Any) -> None:
+    with pytest.raises(InputError, match=r"1 of 1 train records can be used; at least 2"):
+        load(squares.write(tmp_path / "data", [squares.pair(0)]), tmp_path / "scratch")
+
+
+def test_hard_captions_that_are_no_texts_are_a_reject_and_blank_ones_nothing(tmp_path: Path, squares: Any) -> None:
+    given: list[Any] = [7, ["ok", 5], {"a": "b"}, ["", "ok"], None]
+    records = [replace(squares.pair(number), extra={"hard_captions": hard}) for number, hard in enumerate(given)]
+    pairs = load(squares.write(tmp_path / "data", records), tmp_path / "scratch")
+    assert [(reject.key, reject.reason) for reject in pairs.rejects] == [(f"squares/train-{n}", "bad_hard_captions") for n in range(3)]
+    assert [pairs.texts[int(number)] for number in pairs.index.hard] == ["ok"]
+
+
 def test_positives_by_label_need_labels(tmp_path: Path, squares: Any) -> None:
     data = squares.write(tmp_path / "data", [replace(squares.pair(number), extra={}) for number in range(3)])
     pairs = load(data, tmp_path / "scratch")
