@@ -13,6 +13,9 @@ import torch
 
 from eosin.clip.config import Positives
 
+# Nearly always the first row has a negative.
+_ROWS = 64
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -100,6 +103,15 @@ def relate(keys: Keys, rules: Rules, images: slice, texts: slice) -> tuple[torch
     spared &= ~positive & ~(own & hard[None, :])
     spared |= (number < 0)[None, :] | _hard_but_true(keys, rules, image, places)
     return positive & (number >= 0)[None, :], spared
+
+
+def has_negative(keys: Keys, rules: Rules) -> bool:
+    """Whether any image of a batch has a text to be pushed away from: one without teaches nothing of what differs."""
+    for start in range(0, len(keys), _ROWS):
+        positive, spared = relate(keys, rules, slice(start, start + _ROWS), slice(None))
+        if bool((~positive & ~spared).any()):
+            return True
+    return False
 
 
 def _hard_but_true(keys: Keys, rules: Rules, image: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
