@@ -102,7 +102,7 @@ def eosin_steps(setting: Setting, *, compiled: bool) -> Callable[[], int]:
     images = np.random.default_rng(1).integers(0, 256, (setting.batch, 3, setting.size, setting.size), dtype=np.uint8)
     plain, none = torch.arange(setting.batch), torch.full((setting.batch,), -1)
     related = torch.zeros((0, 0), dtype=torch.bool)
-    keys = Keys(plain[:, None], plain, torch.zeros(setting.batch, dtype=torch.bool), plain, none, none, related)
+    keys = Keys(plain[:, None], plain, torch.zeros(setting.batch, dtype=torch.bool), plain, none, none, related, plain[:, None][:, :0])
     tokens = setting.tokens()
     batch = Batch(numbers, images, draw(config.augment, 0, 0, numbers), tokens, tokens.shape[1], keys)
 

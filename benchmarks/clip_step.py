@@ -81,7 +81,9 @@ def batch_of(count: int, seed: int, config: ClipTrainConfig) -> Batch:
     numbers = np.arange(count)
     tokens = tokens_of(count, seed)
     plain, none = torch.arange(count), torch.full((count,), -1)
-    keys = Keys(plain[:, None], plain, torch.zeros(count, dtype=torch.bool), plain, none, none, torch.from_numpy(NO_WORDS))
+    keys = Keys(
+        plain[:, None], plain, torch.zeros(count, dtype=torch.bool), plain, none, none, torch.from_numpy(NO_WORDS), plain[:, None][:, :0]
+    )
     return Batch(numbers, images, draw(config.augment, 0, 0, numbers), tokens, int((tokens != 0).sum(1).max()), keys)
 
 

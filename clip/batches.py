@@ -19,7 +19,7 @@ from eosin.clip.config import ClipTrainConfig
 from eosin.clip.diseases import Diseases, reword
 from eosin.clip.distributed import World
 from eosin.clip.order import epoch_order, together
-from eosin.clip.pairs import Pairs
+from eosin.clip.pairs import Holders, Pairs
 from eosin.clip.relations import Keys
 from eosin.clip.token_table import TokenTable
 from eosin.clip.tokens import Tokeniser
@@ -43,6 +43,7 @@ class Batch:
         tokens: int64 [m * each, context], record after record, hard captions behind a record's own.
         length: of the longest text, end token included.
         keys: of the whole batch, all processes together.
+        cut: how many of the texts that were reworded were cut; None where none are reworded.
     """
 
     numbers: Ints
@@ -51,6 +52,7 @@ class Batch:
     tokens: torch.Tensor
     length: int
     keys: Keys
+    cut: int | None = None
 
 
 class Batches:
@@ -79,6 +81,8 @@ class Batches:
         self._config, self._pairs, self._tokens, self._image_size = config, pairs, tokens, size
         self._world, self._diseases, self._tokeniser = world, diseases, tokeniser
         self._orders: dict[int, Ints] = {}
+        kinds = {"same_caption_or_label": pairs.index.labels, "same_disease": pairs.index.nodes}.get(config.positives)
+        self._holders = Holders(pairs.index, kinds) if config.objective.hard_captions and kinds is not None else None
 
     @property
     def size(self) -> int:
@@ -116,22 +120,22 @@ class Batches:
         drawn = index.drawn(numbers, draws.caption, objective.captions)
         texts = np.concatenate([drawn, index.hard_of(numbers, objective.hard_captions)], axis=1) if objective.hard_captions else drawn
         own = self._world.share(len(numbers))
-        ids = self._ids(epoch, numbers[own], texts[own])
+        ids, cut = self._ids(epoch, numbers[own], texts[own])
         hard = np.zeros(texts.shape, dtype=bool)
         hard[:, objective.captions :] = True
         images = self._pairs.images.batch(numbers[own], draws.affine[own], self._image_size)
         keys = self._keys(numbers, texts, hard)
-        return Batch(numbers[own], images, draws.part(own), torch.from_numpy(ids), self._tokens.longest(ids), keys)
+        return Batch(numbers[own], images, draws.part(own), torch.from_numpy(ids), self._tokens.longest(ids), keys, cut)
 
     def _microns(self, numbers: Ints) -> NDArray[np.float64] | None:
         return self._pairs.index.microns[numbers] / self._image_size if self._config.augment.mpp else None
 
-    def _ids(self, epoch: int, numbers: Ints, texts: Ints) -> Ints:
-        """Tokens of the texts, reworded where the recipe asks for it."""
+    def _ids(self, epoch: int, numbers: Ints, texts: Ints) -> tuple[Ints, int | None]:
+        """Tokens of the texts, reworded where the recipe asks for it, and how many of those were cut."""
         ids = self._tokens.ids(texts.reshape(-1))
         if self._tokeniser is None or self._diseases is None:
-            return ids
-        captions = self._config.objective.captions
+            return ids, None
+        captions, cut = self._config.objective.captions, 0
         for place, number in enumerate(numbers):
             random = generator(self._config.seed, _WORDS, epoch, int(number))
             rows = place * texts.shape[1] + np.arange(captions)
@@ -139,16 +143,30 @@ class Batches:
             said = [
                 reword(self._pairs.texts[int(text)], node, self._diseases, self._config.disease, random) for text in texts[place, :captions]
             ]
-            ids[rows] = self._tokeniser(said)[0]
-        return ids
+            ids[rows], longer = self._tokeniser(said)
+            cut += int(longer.sum())
+        return ids, cut
 
     def _keys(self, numbers: Ints, texts: Ints, hard: NDArray[np.bool_]) -> Keys:
         index = self._pairs.index
         nodes, place = np.unique(index.nodes[numbers], return_inverse=True)
         related = self._diseases.related(nodes) if self._diseases is not None else np.zeros((len(nodes), len(nodes)), dtype=bool)
         node = np.where(index.nodes[numbers] < 0, -1, place)
-        arrays = (index.held_by(numbers), texts.reshape(-1), hard.reshape(-1), index.groups[numbers], index.labels[numbers], node, related)
+        arrays = (
+            *(index.held_by(numbers), texts.reshape(-1), hard.reshape(-1), index.groups[numbers], index.labels[numbers], node, related),
+            self._held_elsewhere(texts.reshape(-1), nodes),
+        )
         return Keys(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+
+    def _held_elsewhere(self, texts: Ints, nodes: Ints) -> Ints:
+        """`Keys.holders`; a disease by its place among those of the batch."""
+        if self._holders is None:
+            return np.empty((len(texts), 0), dtype=np.int64)
+        kinds = self._holders.of(texts)
+        if self._config.positives != "same_disease":
+            return kinds
+        places = np.minimum(np.searchsorted(nodes, kinds), len(nodes) - 1)
+        return np.where((kinds >= 0) & (nodes[places] == kinds), places, -1)
 
     def following(self, first: int, end: int, threads: int) -> Iterator[Batch]:
         """The batches of steps `first` to `end` - 1 in order, the next ones prepared by `threads` while one is worked on."""

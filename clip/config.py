@@ -95,7 +95,8 @@ class OptimiserConfig:
         clip_norm: gradients longer than this are shortened; 0 for never.
         max_logit_scale: the temperature's inverse stays at or below it (Radford et al. 2021: 100).
         temperature: a fixed one, such as KEEP's 0.04; 0 learns it.
-        divergence: a run stops whose mean loss of 50 steps is so many times that of its first 50; 0 for never.
+        divergence: a run stops whose mean loss of 50 steps is so many times that of its first 50; 0 for never. Runs of fewer than 100
+            steps have no two such means.
     """
 
     lr: float = 1e-3
@@ -114,6 +115,8 @@ class OptimiserConfig:
             raise ConfigError(f"optimiser.divergence is above 1, or 0 for never; got {self.divergence}")
         if self.temperature < 0:
             raise ConfigError(f"optimiser.temperature is above 0, or 0 to learn it; got {self.temperature}")
+        if not (self.weight_decay >= 0 and self.clip_norm >= 0 and self.eps > 0 and all(0 <= beta < 1 for beta in self.betas)):
+            raise ConfigError(f"optimiser: weight_decay and clip_norm >= 0, eps > 0, betas in [0, 1); got {self}")
         if not (self.lr > 0 and 0 <= self.warmup < 1 and 0 <= self.final_lr <= 1 and len(self.betas) == 2 and self.max_logit_scale >= 1):
             raise ConfigError(f"optimiser: lr > 0, 0 <= warmup < 1, 0 <= final_lr <= 1, two betas, max_logit_scale >= 1; got {self}")
 
@@ -314,6 +317,8 @@ class ClipTrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ConfigError(f"epochs must be at least 1 and batch_size at least 2; got {self.epochs} and {self.batch_size}")
+        if not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"seed is a whole number from 0; got {self.seed}")
         if self.micro_batch < 0 or self.context < 0 or self.shuffle_window < self.batch_size:
             raise ConfigError(
                 f"micro_batch and context are at least 0, shuffle_window at least batch_size; got {self.micro_batch}, {self.context} "

@@ -157,7 +157,7 @@ def _built_in_tokenizer(source: Path, context: int) -> Any:
     renamed = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {renamed.get(token, token): number for token, number in own.encoder.items()}
     merges = [pair for pair, _ in sorted(own.bpe_ranks.items(), key=lambda item: item[1])]
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=context)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=context, split_special_tokens=True)
 
 
 def write_processor(model: OpenClipModel, folder: Path, processor_class: str) -> bool:

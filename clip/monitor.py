@@ -96,7 +96,7 @@ class Monitor:
             texts = self._encode(model, self._texts, device)
             found = recall_at_1(images @ texts.T, self._belongs)
             if len(self._names) > 1:
-                names = self._encode(model, [self.config.prompt.format(name=name) for name in self._names], device)
+                names = self._encode(model, [self.config.prompt.replace("{name}", name) for name in self._names], device)
                 found["zero_shot"] = balanced_accuracy((images @ names.T).argmax(axis=1), self._labels)
         model.train()
         return found

@@ -1,7 +1,7 @@
 """Diseases and their kinds: OncoTree, the Disease Ontology, or a table of one's own, read from a folder with one file.
 
 .json   OncoTree's tree ({code: {name, children}}) or its flat list ([{code, name, parent}]), or [{id, name, parents, synonyms}]
-.obo    OBO 1.2 and 1.4: id, name, synonym, is_a of every [Term] that is not obsolete
+.obo    OBO 1.2 and 1.4: id, alt_id, name, EXACT synonyms, is_a of every [Term] that is not obsolete
 .csv    columns id, name, parents and, if wanted, synonyms; several parents or synonyms are joined by |
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import Any
 
 from eosin.errors import InputError
 
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_WORD = re.compile(r"[a-z0-9]+")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(\w*)')
+_HYPHENS = dict.fromkeys((0x2010, 0x2011, 0x2212), "-")
+# A sign at a word's end belongs to it: BCR-ABL1+ is not BCR-ABL1-. One within joins words, as a space does.
+_WORD = re.compile(r"[^\W_]+(?:[+-]+(?!\w))?")
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class Node:
         name: for people.
         parents: ids of what it is a kind of.
         synonyms: other names.
+        also: other ids.
+        loose: names that are broader, narrower or only related; nothing is found by them.
     """
 
     id: str
     name: str
     parents: tuple[str, ...] = ()
     synonyms: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,22 +52,27 @@ class Ontology:
     Attributes:
         nodes: all of them.
         above: for each, the numbers of all it is a kind of, however far up, without itself.
+        notes: what a user should know of names that were passed over.
     """
 
     nodes: tuple[Node, ...]
     above: tuple[frozenset[int], ...]
+    notes: tuple[str, ...]
     _ids: dict[str, int] = field(repr=False)
     _names: dict[str, int] = field(repr=False)
     _longest: int = field(repr=False)
 
     def find(self, name: str) -> int:
-        """The number of the node of that id, name or synonym; -1 where there is none. Case and punctuation do not matter."""
+        """The number of the node of that id, name or synonym, in this order; -1 where there is none.
+
+        Case and punctuation do not matter, but for a + or - at a word's end.
+        """
         key = _plain(name)
         return self._ids.get(key, self._names.get(key, -1))
 
     def find_in(self, text: str) -> int:
         """The node whose name, the longest in words, stands in `text`; -1 where none does. Ids do not count, for some are words."""
-        words = _WORD.findall(text.casefold())
+        words = _plain(text).split()
         for length in range(min(self._longest, len(words)), 0, -1):
             for start in range(len(words) - length + 1):
                 found = self._names.get(" ".join(words[start : start + length]), -1)
@@ -98,6 +110,10 @@ def read_ontology(folder: Path) -> Ontology:
         raise InputError(f"{files[0]} is no ontology that can be read ({type(error).__name__}: {error}); see docs/clip.md") from error
     if not nodes:
         raise InputError(f"{files[0]} holds no disease")
+    for node in nodes:
+        texts = (node.id, node.name, *node.parents, *node.synonyms)
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise InputError(f"{files[0]}: the node {node.id!r} needs a name, and parents and synonyms that are texts; got {node}")
     return build_ontology(nodes, files[0].name)
 
 
@@ -115,13 +131,28 @@ def build_ontology(nodes: tuple[Node, ...], where: str) -> Ontology:
     if missing:
         raise InputError(f"{where}: {len(missing)} parents are no nodes, such as {missing[0]}")
     names: dict[str, int] = {}
-    for number, node in enumerate(nodes):
-        for name in (node.name, *node.synonyms):
-            names.setdefault(_plain(name), number)
-    names.pop("", None)
+    shared = [
+        *_enter(ids, ((other, number) for number, node in enumerate(nodes) for other in node.also), nodes),
+        *_enter(names, ((node.name, number) for number, node in enumerate(nodes)), nodes),
+        # All names first: what one disease is called elsewhere is never taken from the disease of that name.
+        *_enter(names, ((name, number) for number, node in enumerate(nodes) for name in node.synonyms), nodes),
+    ]
     parents = [tuple(ids[_plain(parent)] for parent in node.parents) for node in nodes]
     longest = max((len(name.split()) for name in names), default=0)
-    return Ontology(nodes, _ancestors(parents, nodes, where), ids, names, longest)
+    loose = sum(len(node.loose) for node in nodes)
+    notes = [f"{where}: {len(shared)} names stand for more than one disease, such as {shared[0]}"] if shared else []
+    notes += [f"{where}: {loose} synonyms that are not EXACT are passed over"] if loose else []
+    return Ontology(nodes, _ancestors(parents, nodes, where), tuple(notes), ids, names, longest)
+
+
+def _enter(table: dict[str, int], entries: Iterable[tuple[str, int]], nodes: tuple[Node, ...]) -> list[str]:
+    """Enter names that are still free; says which were another's."""
+    taken = []
+    for name, number in entries:
+        key = _plain(name)
+        if key and (holder := table.setdefault(key, number)) != number:
+            taken.append(f"{name!r}, which is taken for {nodes[holder].id} and not for {nodes[number].id}")
+    return taken
 
 
 def _ancestors(parents: list[tuple[int, ...]], nodes: tuple[Node, ...], where: str) -> tuple[frozenset[int], ...]:
@@ -149,7 +180,7 @@ def _ancestors(parents: list[tuple[int, ...]], nodes: tuple[Node, ...], where: s
 
 
 def _plain(name: str) -> str:
-    return " ".join(_WORD.findall(name.casefold()))
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", name).translate(_HYPHENS).casefold()))
 
 
 def _read_json(path: Path) -> Iterator[Node]:
@@ -166,9 +197,11 @@ def _tree(level: dict[str, Any], parent: str | None) -> Iterator[Node]:
 
 
 def _flat(entry: dict[str, Any]) -> Node:
-    parents = entry.get("parents", entry.get("parent")) or ()
-    listed = (parents,) if isinstance(parents, str) else tuple(parents)
-    return Node(str(entry.get("id") or entry["code"]), entry["name"], listed, tuple(entry.get("synonyms") or ()))
+    parents, synonyms = (
+        (given,) if isinstance(given, str) else tuple(given or ())
+        for given in (entry.get("parents", entry.get("parent")), entry.get("synonyms"))
+    )
+    return Node(str(entry.get("id") or entry["code"]), entry["name"], parents, synonyms)
 
 
 def _read_csv(path: Path) -> Iterator[Node]:
@@ -192,7 +225,9 @@ def _read_obo(path: Path) -> Iterator[Node]:
             tags.setdefault(tag.strip(), []).append(value.strip())
         if tags.get("is_obsolete") == ["true"]:
             continue
-        yield Node(tags["id"][0], tags["name"][0], tuple(_bare(tags.get("is_a", ()))), tuple(_quoted(tags.get("synonym", ()))))
+        exact, loose = _synonyms(tags.get("synonym", ()))
+        parents, also = (tuple(_bare(tags.get(tag, ()))) for tag in ("is_a", "alt_id"))
+        yield Node(tags["id"][0], tags["name"][0], parents, exact, also, loose)
 
 
 def _bare(values: Iterable[str]) -> Iterator[str]:
@@ -200,8 +235,10 @@ def _bare(values: Iterable[str]) -> Iterator[str]:
     return (re.split(r"[\s{!]", value, maxsplit=1)[0] for value in values)
 
 
-def _quoted(values: Iterable[str]) -> Iterator[str]:
-    return (found.group(1) for value in values if (found := _QUOTED.search(value)))
+def _synonyms(values: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The EXACT ones, and all others; one without a scope is RELATED."""
+    found = [(match.group(1), match.group(2)) for value in values if (match := _QUOTED.search(value)) and match.group(1).strip()]
+    return tuple(name for name, scope in found if scope == "EXACT"), tuple(name for name, scope in found if scope != "EXACT")
 
 
 READERS: dict[str, Callable[[Path], Iterator[Node]]] = {".json": _read_json, ".obo": _read_obo, ".csv": _read_csv}

@@ -7,6 +7,8 @@ caption's key), never texts or pixels beyond the budget.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from eosin.artefacts import Artefact
 from eosin.artefacts.files import replacing
+from eosin.checkpoint import damaged
 from eosin.clip.crops import Pixels
 from eosin.clip.image_store import ImageStore, Kept, Reading, decode_small
 from eosin.clip.joined import Joined
@@ -84,6 +87,31 @@ class Index:
         return found
 
 
+class Holders:
+    """Of every hard caption, the labels or diseases of the records whose own caption it is: for them it is no negative.
+
+    Args:
+        index: the records.
+        kinds: int64 [records] label or disease of each, -1 for none.
+    """
+
+    def __init__(self, index: Index, kinds: Ints) -> None:
+        of_captions = np.repeat(kinds, np.diff(index.starts))
+        told = (of_captions >= 0) & np.isin(index.held, index.hard)
+        pairs = np.unique(np.stack([index.held[told], of_captions[told]]), axis=1)
+        self._kinds = pairs[1]
+        self._texts, first = np.unique(pairs[0], return_index=True)
+        self._starts = np.append(first, len(self._kinds))
+
+    def of(self, texts: Ints) -> Ints:
+        """[n, most] the kinds of some texts by number, filled up with -1."""
+        if not len(self._texts):
+            return np.full((len(texts), 1), -1, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._texts, texts), len(self._texts) - 1)
+        found = _padded(self._kinds, self._starts, places, -1)
+        return np.where((self._texts[places] == texts)[:, None], found, -1)
+
+
 def _padded(values: Ints, starts: Ints, records: Ints, fill: int) -> Ints:
     counts = starts[records + 1] - starts[records]
     columns = np.arange(max(int(counts.max(initial=0)), 1))
@@ -144,8 +172,7 @@ class _IndexBuilder:
         columns["rows"].append(row)
         columns["held"].extend(self._texts.number(caption) for caption in dict.fromkeys(captions))
         columns["starts"].append(len(columns["held"]))
-        hard = record.extra.get("hard_captions") or ()
-        columns["hard"].extend(self._texts.number(str(caption)) for caption in ([hard] if isinstance(hard, str) else hard))
+        columns["hard"].extend(self._texts.number(caption) for caption in _hard_captions(record) or ())
         columns["hard_starts"].append(len(columns["hard"]))
         # A key of 63 bits: no table of groups, however many there are.
         columns["groups"].append(text_key(f"{record.source}\n{record.group}") >> 1)
@@ -179,16 +206,30 @@ def load_pairs(artefact: Artefact, reading: Reading, folder: Path, wanted: Wante
     first = None
     if not (folder / "index.npz").is_file():
         first = _look_at_all(data, rows, reading, folder, wanted or Wanted())
-    with np.load(folder / "index.npz") as saved:
-        index = Index(**saved)
-    rejects = tuple(Reject(row["key"], row["reason"], row["message"]) for row in pq.read_table(folder / "rejects.parquet").to_pylist())
+    index, texts, rejects = _found_before(folder)
     if len(index) < 2:
         reasons = ", ".join(sorted({reject.reason for reject in rejects}))
-        raise InputError(f"{data.name}: {len(index)} of {rows} train records can be used ({reasons}); at least 2 are needed")
+        why = f" ({reasons})" if reasons else ""
+        raise InputError(f"{data.name}: {len(index)} of {rows} train records can be used{why}; at least 2 are needed")
     table = data.table(_COLUMNS, reading.window, 2 * reading.threads + 2)
     images = ImageStore(table, index.rows, reading, first)
     blocks = np.unique(np.searchsorted(index.rows, starts))
-    return Pairs(index, TextStore(folder / "texts.bin"), images, blocks[blocks < len(index)], rejects, rows)
+    return Pairs(index, texts, images, blocks[blocks < len(index)], rejects, rows)
+
+
+def _found_before(folder: Path) -> tuple[Index, TextStore, tuple[Reject, ...]]:
+    """What a first look left.
+
+    Raises:
+        ArtefactError: a file of it is gone or damaged.
+    """
+    try:
+        with np.load(folder / "index.npz") as saved:
+            index = Index(**saved)
+        rows = pq.read_table(folder / "rejects.parquet").to_pylist()
+        return index, TextStore(folder / "texts.bin"), tuple(Reject(row["key"], row["reason"], row["message"]) for row in rows)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+        raise damaged(folder, error) from error
 
 
 def _look_at_all(data: Joined, rows: int, reading: Reading, folder: Path, wanted: Wanted) -> Kept:
@@ -222,6 +263,8 @@ def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, 
         return Reject(record.id, error.reason, error.message)
     if not captions:
         return Reject(record.id, "no_caption", "the record has no caption, or only blank ones")
+    if _hard_captions(record) is None:
+        return Reject(record.id, "bad_hard_captions", "extra.hard_captions is neither a text nor a list of texts")
     if not wanted.scale:
         return image, captions, (np.nan, np.nan)
     if record.mpp is None or not record.mpp > 0:
@@ -230,6 +273,15 @@ def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, 
     if reading.resize == "shortest":
         width = height = min(width, height)
     return image, captions, (width * record.mpp, height * record.mpp)
+
+
+def _hard_captions(record: ImageText) -> list[str] | None:
+    """The texts of `extra.hard_captions`; None where it is something else."""
+    told = record.extra.get("hard_captions") or []
+    texts = [told] if isinstance(told, str) else told
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return None
+    return [text for text in texts if text.strip()]
 
 
 def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:

@@ -13,6 +13,9 @@ import torch
 
 from eosin.clip.config import Positives
 
+# Nearly always the first row has a negative.
+_ROWS = 64
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -26,6 +29,8 @@ class Keys:
         label: [n], -1 for none.
         node: [n] place of its disease in `related`, -1 for none.
         related: bool [u, u]: one disease is the other or a kind of it.
+        holders: [t, most] labels (`same_caption_or_label`) or nodes (`same_disease`) of all records of the data whose own caption a hard
+            text is, filled up with -1.
     """
 
     held: torch.Tensor
@@ -35,6 +40,7 @@ class Keys:
     label: torch.Tensor
     node: torch.Tensor
     related: torch.Tensor
+    holders: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.group)
@@ -48,7 +54,7 @@ class Keys:
         """The keys of some records, in that order."""
         texts = (records[:, None] * self.each + torch.arange(self.each, device=records.device)).reshape(-1)
         per_record = (self.group[records], self.label[records], self.node[records])
-        return Keys(self.held[records], self.texts[texts], self.hard[texts], *per_record, self.related)
+        return Keys(self.held[records], self.texts[texts], self.hard[texts], *per_record, self.related, self.holders[texts])
 
     def to(self, device: torch.device) -> Keys:
         """The same on a device."""
@@ -95,8 +101,31 @@ def relate(keys: Keys, rules: Rules, images: slice, texts: slice) -> tuple[torch
         known = (keys.node[image] >= 0)[:, None] & (keys.node[owner] >= 0)[None, :]
         spared |= known & keys.related[keys.node[image]][:, keys.node[owner]]
     spared &= ~positive & ~(own & hard[None, :])
-    spared |= (number < 0)[None, :]
+    spared |= (number < 0)[None, :] | _hard_but_true(keys, rules, image, places)
     return positive & (number >= 0)[None, :], spared
+
+
+def has_negative(keys: Keys, rules: Rules) -> bool:
+    """Whether any image of a batch has a text to be pushed away from: one without teaches nothing of what differs."""
+    for start in range(0, len(keys), _ROWS):
+        positive, spared = relate(keys, rules, slice(start, start + _ROWS), slice(None))
+        if bool((~positive & ~spared).any()):
+            return True
+    return False
+
+
+def _hard_but_true(keys: Keys, rules: Rules, image: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Hard texts that describe an image all the same, bool [images, texts]: its own caption, or one of its label or disease."""
+    number, hard = keys.texts[places], keys.hard[places]
+    found = torch.zeros((len(image), len(places)), dtype=torch.bool, device=number.device)
+    if not bool(hard.any()):
+        return found
+    for held in keys.held[image].T:
+        found |= held[:, None] == number[None, :]
+    kinds = {"same_caption_or_label": keys.label, "same_disease": keys.node}.get(rules.positives)
+    for kind in keys.holders[places].T if kinds is not None else ():
+        found |= _same(kinds[image], kind)  # type: ignore[index]
+    return found & hard[None, :]
 
 
 def _same(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -92,8 +92,9 @@ def _results(trained: Trained, folder: Path) -> dict[str, Any]:
             "used": len(run.pairs),
             "rejected": dict(sorted(Counter(reject.reason for reject in run.pairs.rejects).items())),
         },
-        "captions": {"distinct": len(run.pairs.texts), "truncated": run.tokens.truncated},
+        "captions": {"distinct": len(run.pairs.texts), "truncated": run.tokens.truncated, **_reworded(run)},
         "groups_of_one_record": int((np.unique(run.pairs.index.groups, return_counts=True)[1] == 1).sum()),
+        "batches_without_negatives": sum("without_negatives" in line for line in run.metrics),
         "left_out_an_epoch": len(run.pairs) % run.batches.size,
         **({"monitored": {"used": len(run.monitor), "rejected": run.monitor.refused}} if run.monitor is not None else {}),
         "steps": run.steps,
@@ -104,6 +105,12 @@ def _results(trained: Trained, folder: Path) -> dict[str, Any]:
         "processes": run.runtime.world.size,
         "threads": run.threads,
     }
+
+
+def _reworded(run: Run) -> dict[str, int]:
+    """How many captions were cut that were reworded on the way, over all epochs; nothing where none are reworded."""
+    counts = [int(line["reworded_truncated"]) for line in run.metrics if "reworded_truncated" in line]
+    return {"reworded_truncated": sum(counts)} if counts else {}
 
 
 def _image(image: ImageConfig) -> dict[str, Any]:

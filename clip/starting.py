@@ -21,7 +21,16 @@ from eosin.clip.start_pixels import check_constants
 from eosin.clip.tokens import same_tokenizer
 from eosin.errors import ArtefactError, ConfigError, InputError
 from eosin.models.hub import fetch_model
-from eosin.models.open_clip import CONFIG_FILE, OpenClipModel, load_open_clip, noted_activation, read_open_clip_config, weights_file
+from eosin.models.open_clip import (
+    CONFIG_FILE,
+    TEXT_FOLDER,
+    VISION_FOLDER,
+    OpenClipModel,
+    load_open_clip,
+    noted_activation,
+    read_open_clip_config,
+    weights_file,
+)
 from eosin.models.weights import misfit
 
 _BARE = (".safetensors", ".pt", ".pth", ".bin")
@@ -60,6 +69,7 @@ def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], in
         InputError: a folder is not what it should be.
     """
     start = folders.get("start")
+    _check_towers(folders, start, init)
     described = _described_by(start) if start else None
     model_cfg = json.loads(json.dumps(described or find_architecture(config.architecture)))
     if "vision_folder" in folders:
@@ -77,6 +87,20 @@ def settle_architecture(config: ClipTrainConfig, folders: Mapping[str, Path], in
     _check_objective(config, model_cfg)
     check_constants(config, folders, init, _tag(config) if config.tag else {})
     return _with_activation(config, model_cfg, _known_activation(config, start, init))
+
+
+def _check_towers(folders: Mapping[str, Path], start: Path | None, init: Path | None) -> None:
+    """Towers of another library come along with `start` alone, and no folder replaces those that a start was trained with."""
+    own = {"vision_folder": VISION_FOLDER, "text_folder": TEXT_FOLDER}
+    if init is not None and any((init / tower / "config.json").is_file() for tower in own.values()):
+        raise ConfigError(
+            f"init: {init} has towers of timm or transformers, which architecture does not describe and a folder would replace untrained; "
+            f"use start={init} instead of init, without vision_folder and text_folder: it brings its towers, and with tokenizer.kind=init "
+            "its tokenizer"
+        )
+    for name, tower in own.items():
+        if start is not None and name in folders and (start / tower / "config.json").is_file():
+            raise ConfigError(f"start: {start} brings the tower it was trained with, which {name} would throw away; leave {name} out")
 
 
 def _check_objective(config: ClipTrainConfig, model_cfg: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from eosin.clip.batches import Batch
 from eosin.clip.config import ClipTrainConfig
 from eosin.clip.distributed import World
 from eosin.clip.objective import OBJECTIVES, Features, caption_loss
-from eosin.clip.relations import Keys, Rules
+from eosin.clip.relations import Keys, Rules, has_negative
 from eosin.clip.towers import encode_texts
 from eosin.errors import ConfigError
 from eosin.models.open_clip import OpenClipModel
@@ -50,17 +50,45 @@ class Stepper:
         self._rules = Rules(config.positives, config.objective.spare)
         self._captions = config.objective.name == "coca"
         self._convolves = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+        if config.micro_batches == "independent" and config.micro_batch == 1 and world.size == 1:
+            raise ConfigError(
+                "micro_batch is 1 and micro_batches independent: each image is a batch of its own without a negative, and nothing can be "
+                "learnt; take micro_batches=cached, or a larger micro_batch"
+            )
         if self._convolves and config.micro_batch and config.micro_batches == "cached":
             raise ConfigError(
                 "micro_batch: batch normalisation takes the statistics of a micro-batch, so that cached micro-batches are not the "
                 "gradient of the whole batch; take micro_batches=independent, a smaller batch_size, or a tower without it"
             )
 
-    def backward(self, batch: Batch, step: int) -> dict[str, float]:
-        """Add the batch's gradient to the weights' `grad`, summed over all processes; the mean loss and its parts."""
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """For `metrics.jsonl`: whether no image of the batch had a negative, and how many reworded captions were cut in all processes."""
+        found = {} if self._negatives(batch) else {"without_negatives": 1.0}
+        if batch.cut is not None:
+            cut = torch.tensor([float(batch.cut)], device=self._device)
+            self._world.sum_([cut])
+            found["reworded_truncated"] = cut.item()
+        return found
+
+    def _negatives(self, batch: Batch) -> bool:
+        """Whether any image of the batch has a negative, in its own micro-batch where they are independent."""
+        if self.config.micro_batches != "independent":
+            return has_negative(batch.keys, self._rules)
+        places = (self._places(part, len(batch.numbers)) for part in self._parts(batch))
+        return any(has_negative(batch.keys.part(part), self._rules) for part in places)
+
+    def _parts(self, batch: Batch) -> list[slice]:
         records = len(batch.numbers)
         micro = self.config.micro_batch or records
-        parts = [slice(start, min(start + micro, records)) for start in range(0, records, micro)]
+        return [slice(start, min(start + micro, records)) for start in range(0, records, micro)]
+
+    def _places(self, part: slice, records: int) -> torch.Tensor:
+        """A part's places in the whole batch, those of all processes together."""
+        return torch.cat([torch.arange(part.start, part.stop) + rank * records for rank in range(self._world.size)])
+
+    def backward(self, batch: Batch, step: int) -> dict[str, float]:
+        """Add the batch's gradient to the weights' `grad`, summed over all processes; the mean loss and its parts."""
+        parts = self._parts(batch)
         if len(parts) == 1:
             losses = self._whole(batch, step)
         else:
@@ -158,7 +186,7 @@ class Stepper:
         tokens, records = self._tokens_in_all(batch), len(batch.numbers)
         totals = torch.zeros(2, device=self._device)
         for number, part in enumerate(parts):
-            places = torch.cat([torch.arange(part.start, part.stop) + rank * records for rank in range(self._world.size)])
+            places = self._places(part, records)
             encoded = self._encode(batch, part, step, number, tokens)
             share = (part.stop - part.start) / records
             loss = share * self._contrast(encoded.images, encoded.texts, batch.keys.part(places).to(self._device)) + encoded.captioning

@@ -19,11 +19,17 @@ def text_key(text: str) -> int:
 
 
 class TextStore(Sequence[str]):
-    """The texts of a file that `TextStoreWriter` wrote; a sequence that reads each from disk."""
+    """The texts of a file that `TextStoreWriter` wrote; a sequence that reads each from disk.
+
+    Raises:
+        ValueError: the file is cut.
+    """
 
     def __init__(self, path: Path) -> None:
         self._bytes = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.empty(0, dtype=np.uint8)
         self._ends = np.load(_ends_of(path), mmap_mode="r")
+        if len(self._bytes) != (int(self._ends[-1]) if len(self._ends) else 0):
+            raise ValueError(f"{path.name} has {len(self._bytes)} bytes, and its table of ends says otherwise")
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eosin.artefacts.files import read_json, replacing, write_json
+from eosin.checkpoint import damaged
 from eosin.clip.tokens import Tokeniser
-from eosin.errors import EosinError
+from eosin.errors import ArtefactError, EosinError
 from eosin.models.open_clip import TEXT_FOLDER
 from eosin.progress import bar
 
@@ -59,6 +60,7 @@ def build_token_table(folder: Path, texts: Sequence[str], model_cfg: dict[str, A
 
     Raises:
         EosinError: the end token is not where the model pools.
+        ArtefactError: what an earlier run left is damaged.
     """
     text_cfg = model_cfg["text_cfg"]
     path, facts = folder / "tokens.npy", folder / "tokens.json"
@@ -70,7 +72,10 @@ def build_token_table(folder: Path, texts: Sequence[str], model_cfg: dict[str, A
         if plain:
             _check_ends(path, texts, end, pools_at_highest)
         write_json(facts, {"truncated": truncated, "end": end, "pad": int(text_cfg.get("pad_id", 0))})
-    return TokenTable(path, **read_json(facts))
+    try:
+        return TokenTable(path, **read_json(facts))
+    except (ArtefactError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+        raise damaged(folder, error) from error
 
 
 def _write(path: Path, tokeniser: Tokeniser, texts: Sequence[str], context: int) -> tuple[int, int]:

@@ -62,11 +62,17 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int, *, lowercase: bool) -
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
-    """`tokenizer.json` and `tokenizer_config.json`, as transformers reads them."""
+    """`tokenizer.json` and `tokenizer_config.json`, as transformers reads them; `<end>` in a caption is text and ends nothing."""
     from transformers import PreTrainedTokenizerFast
 
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer, bos_token=START, eos_token=END, pad_token=PAD, model_max_length=context, padding_side="right"
+        tokenizer_object=tokenizer,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=context,
+        padding_side="right",
+        split_special_tokens=True,
     )
     wrapped.save_pretrained(str(folder))
 
@@ -123,17 +129,20 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
         for name in TOKENIZER_FILES:
             if (source / name).is_file():
                 (folder / name).write_bytes((source / name).read_bytes())
+        # What a caption says is text, though it be the name of a token.
+        values: dict[str, Any] = {"split_special_tokens": True}
         if cleans_itself(source):
             # The class reads sentencepiece's own file; tokenizer.json holds the same vocabulary.
-            values = {**read_json(folder / _TOKENIZER_CONFIG), "tokenizer_class": "PreTrainedTokenizerFast"}
-            write_json(folder / _TOKENIZER_CONFIG, values)
+            values["tokenizer_class"] = "PreTrainedTokenizerFast"
+        told = read_json(folder / _TOKENIZER_CONFIG) if (folder / _TOKENIZER_CONFIG).is_file() else {}
+        write_json(folder / _TOKENIZER_CONFIG, {**told, **values})
         return
     from transformers import AutoTokenizer
 
     if not any((source / name).is_file() for name in ("vocab.txt", "vocab.json", "tokenizer.model", "sentencepiece.bpe.model")):
         raise InputError(f"{source} has no tokenizer.json to carry over; use tokenizer.kind=open_clip or train")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(source), local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(source), local_files_only=True, split_special_tokens=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: its tokenizer cannot be read: {error}") from error
     tokenizer.save_pretrained(str(folder))

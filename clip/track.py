@@ -54,7 +54,7 @@ class Wandb:
         try:
             import wandb
         except ImportError as error:
-            raise MissingDependency("wandb", "clip") from error
+            raise MissingDependency("wandb", "") from error
         self._run: Any = wandb.init(project=project, config={"first_step": step})
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -142,6 +142,9 @@ def train_clip(config: ClipTrainConfig, model_cfg: dict[str, Any], sources: Sour
     torch.set_num_threads(threads)
     size = _square(model_cfg)
     diseases = Diseases(read_ontology(sources.folders["ontology"])) if "ontology" in sources.folders else None
+    if diseases is not None and runtime.world.main:
+        for note in diseases.ontology.notes:
+            say(f"clip train: {note}")
     if not runtime.world.main:
         runtime.world.wait()
     reading = Reading(source_side(size), config.image.resize, runtime.cache_bytes, runtime.threads, config.shuffle_window)
@@ -306,6 +309,7 @@ def _loop(run: Run, scratch: Path) -> None:
             run.metrics.append(line)
             tracker.write(run.step, {**line, "images_per_second": run.batches.size / (time.perf_counter() - started)})
             run.step += 1
+            _check_learnable(run)
             moving.advance(note=f"loss {line['loss']:.3f}")
             _measure(run, scratch, tracker)
             if main and run.step % runtime.checkpoint_every == 0 and run.step < run.steps:
@@ -316,6 +320,22 @@ def _loop(run: Run, scratch: Path) -> None:
     if run.step > first and main:
         speed = (run.step - first) * run.batches.size / seconds
         say(f"clip train: {run.steps} steps, {speed:.0f} images/s, {loading / seconds:.0%} of the time in loading")
+
+
+def _check_learnable(run: Run) -> None:
+    """Stop after an epoch in which no image of any batch had a negative, and say how many had none.
+
+    Raises:
+        ConfigError: as said. CoCa's captioning learns all the same.
+    """
+    if run.step != run.batches.per_epoch or not (alone := sum("without_negatives" in line for line in run.metrics)):
+        return
+    said = f"in {alone} of the {run.step} batches of the first epoch no image had a negative (positives, objective.spare, micro_batch)"
+    if alone == run.step and run.config.objective.name != "coca":
+        raise ConfigError(
+            f"{said}: nothing can be learnt. Such data is of one caption, label, disease or group; take another rule or more data"
+        )
+    say(f"clip train: {said}")
 
 
 def _train_step(run: Run, batch: Batch) -> dict[str, float]:
@@ -335,6 +355,7 @@ def _train_step(run: Run, batch: Batch) -> dict[str, float]:
         "lr": rate,
         "logit_scale": run.model.logit_scale.exp().item(),
         "grad_norm": norm.item(),
+        **run.stepper.counts(batch),
     }
     check_sound(line, run.metrics, run.steps, optimiser)
     run.optimiser.step()

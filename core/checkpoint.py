@@ -61,10 +61,21 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             raise zipfile.BadZipFile(f"{spoilt} has another checksum")
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, EOFError, OSError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArtefactError(
-            f"{path} is damaged ({said}); delete {path.parent} and run the command again: training starts from its beginning"
-        ) from error
+        raise damaged(path.parent, error, path) from error
+
+
+def damaged(scratch: Path, error: Exception, path: Path | None = None) -> ArtefactError:
+    """What is said of a folder from which a run cannot go on.
+
+    Args:
+        scratch: the folder of what the run keeps until it ends.
+        error: what was found.
+        path: the file in it, where it is known.
+    """
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return ArtefactError(
+        f"{path or scratch} is damaged ({said}); delete {scratch} and run the command again: training starts from its beginning"
+    )
 
 
 def threads_of(checkpoint: Checkpoint | None, asked: int) -> int:

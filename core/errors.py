@@ -71,11 +71,12 @@ class MissingDependency(UserError):
 
     Args:
         package: the package that could not be imported.
-        extra: the extra of `eosin` that brings it.
+        extra: the extra of `eosin` that brings it; empty where none does.
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed; run: pip install "eosin[{extra}]"')
+        wanted = f'"eosin[{extra}]"' if extra else package
+        super().__init__(f"{package} is not installed; run: pip install {wanted}")
         self.package = package
         self.extra = extra
 

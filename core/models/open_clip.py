@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from eosin.images import Pixels
 from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
 from eosin.models.specs import EmbedderSpec
+from eosin.models.words import cut_words, word_limit
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,7 @@ WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "m
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 # A tower that is not open_clip's own is described by a config.json in a folder of this name beside open_clip_config.json.
 VISION_FOLDER, TEXT_FOLDER = "vision_tower", "text_tower"
+_NAMES_OF_TOKENS = re.compile(r"<(?=(?:start|end)_of_text>)", re.IGNORECASE)
 # torch's message has a line for every weight that does not fit.
 _SAID = 300
 
@@ -143,7 +146,7 @@ def build_open_clip(folder: str | Path, device: str = "cpu") -> OpenClipModel:
             model: OpenClipModel = open_clip.create_model(
                 f"local-dir:{folder}", load_weights=False, pretrained_text=False, device=device, **towers
             )
-    except (TypeError, ValueError, RuntimeError, OSError) as error:
+    except (AssertionError, TypeError, ValueError, RuntimeError, OSError, ZeroDivisionError) as error:
         raise InputError(f"{Path(folder) / CONFIG_FILE}: open_clip cannot build this model: {error}") from error
     return model
 
@@ -188,10 +191,23 @@ def tokenizer_of(folder: str | Path) -> Callable[[list[str]], torch.Tensor]:
     try:
         # Without a name open_clip takes its built-in tokenizer, which reads nothing from the folder and knows no such argument.
         options = {"local_files_only": True} if named else {}
-        tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(f"local-dir:{folder}", **options)
+        tokenizer: Any = open_clip.get_tokenizer(f"local-dir:{folder}", **options)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
-    return tokenizer
+    tokenizer.clean_fn = _cleaner(tokenizer)
+    read: Callable[[list[str]], torch.Tensor] = tokenizer
+    return read
+
+
+def _cleaner(tokenizer: Any) -> Callable[[str], str]:
+    """The tokenizer's own cleaning of texts, without words that are too long and without its special tokens in them."""
+    clean, inner = tokenizer.clean_fn, getattr(tokenizer, "tokenizer", None)
+    cut = cut_words(word_limit(inner or tokenizer, tokenizer.context_length))
+    if inner is not None:
+        # transformers reads special tokens in texts as text where the folder's tokenizer_config.json has split_special_tokens.
+        return lambda text: cut(clean(text))
+    # open_clip's own parts texts at punctuation anyway: with a space the name of a token is read as the text it is.
+    return lambda text: _NAMES_OF_TOKENS.sub("< ", cut(clean(text)))
 
 
 class OpenClipEmbedder(TwoTowerEmbedder):

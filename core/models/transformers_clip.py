@@ -1,5 +1,7 @@
 """CLIP-like models in Hugging Face folders, as embedders: CLIPModel, SigLIP, or a vision tower alone. Local files, no remote code.
 
+Which of a tower's outputs is the vector is written down for each kind of model and never guessed: other kinds are refused.
+
 Images go through the PIL image processor: the torchvision one, transformers' default, differs from it by up to one grey level.
 """
 
@@ -7,17 +9,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from eosin.errors import ArtefactError, InputError, MissingDependency
 from eosin.images import Pixels
 from eosin.models.embedding import TwoTowerEmbedder, pick_device
 from eosin.models.protocols import fingerprint_of
 from eosin.models.specs import EmbedderSpec
+from eosin.models.words import cut_words, word_limit
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +43,19 @@ _SAID = 300
 _PIL_ALREADY = ("PilBackend",)
 # Heads of other tasks, whose weights an embedder has no use for.
 _LEFT_BEHIND = ("classifier.", "decoder.", "head.", "lm_head.", "mask_token", "embeddings.mask_token")
+
+_MASKED = "vit_mae"
+Readout = Literal["two_towers", "pooler", "pooler_or_class", "class", "mean"]
+_READ: dict[str, Readout] = {
+    **dict.fromkeys(("clip", "siglip"), "two_towers"),
+    **dict.fromkeys(("clip_vision_model", "siglip_vision_model", "dinov2", "dinov2_with_registers", "dinov3_vit"), "pooler"),
+    **dict.fromkeys(("beit", "convnext", "convnextv2", "swin", "swinv2"), "pooler"),
+    **dict.fromkeys(("vit", "deit"), "pooler_or_class"),
+    **dict.fromkeys((_MASKED, "vit_msn"), "class"),
+    "ijepa": "mean",
+}
+"""By transformers' `model_type`: what the model itself pools, its class token where its pooler was never trained, the class token, or the
+mean of all tokens, of a model that has patches only (Assran et al. 2023)."""
 
 
 def transformers_fingerprint(folder: str | Path) -> str:
@@ -92,7 +108,7 @@ class TransformersEmbedder(TwoTowerEmbedder):
 
     Raises:
         ArtefactError: weights are missing.
-        InputError: transformers does not know the model, or needs its remote code.
+        InputError: transformers does not know the model, or needs its remote code, or how it becomes one vector is not written down.
         ConfigError: there is no such device.
         MissingDependency: transformers is not installed.
     """
@@ -101,9 +117,10 @@ class TransformersEmbedder(TwoTowerEmbedder):
         super().__init__(spec)
         self.device = pick_device(spec.device)
         self._fingerprint = transformers_fingerprint(spec.path)
-        self.model = _load_model(spec.path).to(self.device)
+        self._read = _readout(spec.path)
+        self.model = _load_model(spec.path, self._read).to(self.device)
         self._processor = load_image_processor(spec.path)
-        self._two_towers = hasattr(self.model, "get_text_features")
+        self._two_towers = self._read == "two_towers"
         self._reads = self._two_towers and any((Path(spec.path) / name).is_file() for name in _TOKENIZERS)
         self._dim = self._probe()
 
@@ -133,6 +150,10 @@ class TransformersEmbedder(TwoTowerEmbedder):
         """Loaded with the first text: images need none, and some want a library of their own."""
         return _load_tokenizer(self._spec.path)
 
+    @functools.cached_property
+    def _cut(self) -> Callable[[str], str]:
+        return cut_words(word_limit(self._tokenizer, self.model.config.text_config.max_position_embeddings))
+
     def _probe(self) -> int:
         """The length of a vector, which configs of different families keep under different names."""
         import numpy as np
@@ -151,16 +172,46 @@ class TransformersEmbedder(TwoTowerEmbedder):
     def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         if self._two_towers:
             return _pooled(self.model.get_image_features(pixel_values=pixels))
-        return _pooled(self.model(pixel_values=pixels))
+        output = self.model(pixel_values=pixels, **_unmasked(self.model, pixels))
+        if self._read == "mean":
+            mean: torch.Tensor = output.last_hidden_state.mean(dim=1)
+            return mean
+        return _pooled(output, class_token=self._read == "class")
 
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
         # No attention mask: CLIP's mask is causal and SigLIP was trained on padded texts.
         length = self.model.config.text_config.max_position_embeddings
-        tokens = self._tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        tokens = self._tokenizer(
+            [self._cut(text) for text in texts], padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
         return _pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device)))
 
 
-def _load_model(folder: str) -> Any:
+def _readout(folder: str) -> Readout:
+    config = Path(folder) / "config.json"
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{config} tells no model_type that transformers could load: {error}") from error
+    if kind not in _READ:
+        raise InputError(
+            f"{folder}: how a {kind} becomes one vector an image is not known here, and a guess would give wrong vectors without an error. "
+            f"Known are {', '.join(sorted(_READ))}, folders of timm and of open_clip, and published towers by their preset"
+        )
+    return _READ[kind]
+
+
+def _unmasked(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """For a masked autoencoder, which shuffles its patches by chance, an order that leaves them as they are."""
+    import torch
+
+    if model.config.model_type != _MASKED:
+        return {}
+    order = torch.arange(model.embeddings.patch_embeddings.num_patches, dtype=torch.float32, device=pixels.device)
+    return {"noise": order.expand(len(pixels), -1)}
+
+
+def _load_model(folder: str, read: Readout) -> Any:
     try:
         from transformers import AutoModel
     except ImportError as error:
@@ -180,8 +231,15 @@ def _load_model(folder: str) -> Any:
             "without them it would compute something else. For a published tower name its preset"
         )
     if report["missing_keys"]:
+        if read == "pooler":
+            raise ArtefactError(
+                f"{folder}: the weights of its pooler are missing, without which a {model.config.model_type} gives no vector"
+            )
         # A pooler that was never trained: the class token is the vector then.
         model.pooler = None
+    if model.config.model_type == _MASKED:
+        # In training it sees a quarter of the patches, drawn by chance, and so it would here (He et al. 2022).
+        model.config.mask_ratio = 0.0
     return model.eval()
 
 
@@ -194,12 +252,12 @@ def _load_tokenizer(folder: str) -> Any:
         raise InputError(f"{folder}: its tokenizer cannot be loaded: {shorten(str(error), _SAID)}") from error
 
 
-def _pooled(output: Any) -> torch.Tensor:
+def _pooled(output: Any, *, class_token: bool = False) -> torch.Tensor:
     """The one vector per input; transformers 5 wraps it, and towers without a pooler leave the class token."""
     import torch
 
     if isinstance(output, torch.Tensor):
         return output
-    pooled = getattr(output, "pooler_output", None)
+    pooled = None if class_token else getattr(output, "pooler_output", None)
     features: torch.Tensor = pooled if pooled is not None else output.last_hidden_state[:, 0]
     return features

@@ -16,7 +16,16 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 from torchvision import transforms
-from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel, ViTConfig, ViTModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    ViTConfig,
+    ViTModel,
+)
 
 import eosin.models.vision as vision
 from eosin.artefacts import Artefact
@@ -161,6 +170,51 @@ def test_a_vit_without_a_trained_pooler_gives_its_class_token(tmp_path: Path) ->
     found = embedder(tmp_path).embed_images(IMAGES)
     transform = by_torchvision((28, 28), MEAN, STD)
     np.testing.assert_allclose(found, wanted(lambda pixels: tower(pixels).last_hidden_state[:, 0], transform), atol=1e-5)
+
+
+DEEP = {"depths": [1, 1], "image_size": 28}
+KINDS: dict[str, dict[str, Any]] = {
+    **{key: {} for key in ("ijepa", "vit_mae", "vit_msn", "deit", "beit", "dinov3_vit", "siglip_vision_model")},
+    **{key: {**DEEP, "embed_dim": 16, "num_heads": [1, 2], "patch_size": 7, "window_size": 2} for key in ("swin", "swinv2")},
+    **{key: {**DEEP, "num_stages": 2, "hidden_sizes": [16, 32]} for key in ("convnext", "convnextv2")},
+}
+
+
+def vector(tower: Any, kind: str, pixels: torch.Tensor) -> torch.Tensor:
+    """What the papers and transformers' own classifiers take of each."""
+    if kind == "vit_mae":
+        tower.config.mask_ratio = 0.0
+    output = tower(pixel_values=pixels)
+    found: torch.Tensor = {
+        "ijepa": lambda: output.last_hidden_state.mean(dim=1),
+        "vit_mae": lambda: output.last_hidden_state[:, 0],
+        "vit_msn": lambda: output.last_hidden_state[:, 0],
+    }.get(kind, lambda: output.pooler_output)()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tower_of_transformers_gives_the_vector_of_its_kind_each_time(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    tower = AutoModel.from_config(AutoConfig.for_model(kind, **(KINDS[kind] or {**SIZES, "intermediate_size": 64}))).eval()
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    tower.save_pretrained(tmp_path)
+    processor(tmp_path, image_processor_type="ViTImageProcessor", size={"height": 28, "width": 28}, resample=3)
+    found = embedder(tmp_path)
+    first = found.embed_images(IMAGES)
+    transform = by_torchvision((28, 28), MEAN, STD)
+    np.testing.assert_allclose(first, wanted(lambda pixels: vector(tower, kind, pixels), transform), atol=1e-4)
+    assert np.array_equal(first, found.embed_images(IMAGES))
+    assert np.abs(first[0] - first[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["siglip2_vision_model", "hiera", "chinese_clip"])
+def test_a_kind_whose_vector_is_not_written_down_is_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(InputError, match=rf"how a {kind} becomes one vector.*dinov2.*ijepa"):
+        embedder(tmp_path)
 
 
 def test_dinov2_of_transformers_embeds_by_its_folder(tmp_path: Path) -> None:

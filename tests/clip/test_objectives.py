@@ -33,7 +33,7 @@ def keys(count: int, **given: Any) -> Keys:
         "related": torch.zeros(0, 0, dtype=torch.bool),
         **given,
     }
-    return Keys(**values)
+    return Keys(**{"holders": values["texts"][:, None][:, :0], **values})
 
 
 def features(count: int, given: Keys | None = None, *, each: int = 1, bias: float | None = None, scale: float = 14.0) -> Features:

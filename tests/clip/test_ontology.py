@@ -95,6 +95,8 @@ def test_the_longest_name_in_a_caption_wins_and_ids_are_no_names(tmp_path: Path)
         ("a.csv", "id,name,parents\nA,a,B\nB,b,A\n", "a kind of itself"),
         ("a.csv", "id,name,parents\nA,a,\na,b,\n", "comes twice"),
         ("a.csv", "code,name\nA,a\n", "no ontology that can be read"),
+        ("a.csv", "id,name,parents\nA,,\n", "node 'A' needs a name"),
+        ("a.json", '[{"id": "A", "name": null}]', "node 'A' needs a name"),
         ("a.json", "[1]", "no ontology that can be read"),
         ("a.json", "{", "no ontology that can be read"),
         ("a.obo", "format-version: 1.4\n", "no disease"),
@@ -104,6 +106,51 @@ def test_the_longest_name_in_a_caption_wins_and_ids_are_no_names(tmp_path: Path)
 def test_a_file_that_is_no_ontology_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_ontology(folder(tmp_path, name, text))
+
+
+CONFUSABLE = """[Term]
+id: DOID:1
+name: pulmonary disease
+alt_id: DOID:99
+synonym: "lung cancer" RELATED []
+synonym: "lung trouble" BROAD [x:1]
+synonym: "no scope" []
+synonym: "pneumopathy" EXACT CLINICAL [x:1]
+
+[Term]
+id: DOID:2
+name: lung cancer
+synonym: "pulmonary disease" EXACT []
+"""
+
+
+def test_of_synonyms_only_exact_ones_count_and_the_disease_of_a_name_goes_first(tmp_path: Path) -> None:
+    found = read_ontology(folder(tmp_path, "d.obo", CONFUSABLE))
+    first, second = found.find("DOID:1"), found.find("DOID:2")
+    assert found.find("lung cancer") == found.find_in("a lung cancer, solid") == second
+    assert found.find("pulmonary disease") == found.find("pneumopathy") == found.find("doid:99") == first
+    assert found.find("lung trouble") == found.find("no scope") == -1
+    assert found.notes == (
+        "d.obo: 1 names stand for more than one disease, such as 'pulmonary disease', which is taken for DOID:1 and not for DOID:2",
+        "d.obo: 3 synonyms that are not EXACT are passed over",
+    )
+
+
+def test_letters_of_all_scripts_and_signs_at_a_words_end_tell_diseases_apart() -> None:
+    names = ("γδ T-cell lymphoma", "αβ T-cell lymphoma", "β-thalassemia", "CML, BCR-ABL1+", "CML, BCR-ABL1-", "肺腺癌", "Sjögren")
+    ids = ("α", "β", "C", "D", "E", "F", "G")
+    found = build_ontology(tuple(Node(id, name) for id, name in zip(ids, names, strict=True)), "x")
+    assert [found.find(name) for name in names] == [found.find_in(f"({name}) here") for name in names] == list(range(7))
+    assert [found.find(id) for id in ids] == list(range(7))
+    assert found.find("α-thalassemia") == found.find("thalassemia") == found.find("CML, BCR-ABL1") == -1
+    assert found.find("cml bcr abl1\u207b") == 4, "a raised minus is one"
+    assert found.find("SJO\u0308GREN") == 6
+    assert found.notes == ()
+
+
+def test_two_diseases_of_one_name_are_said() -> None:
+    (note,) = build_ontology((Node("A", "lymphoma"), Node("B", "Lymphoma")), "x").notes
+    assert "'Lymphoma', which is taken for A and not for B" in note
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=3), min_size=1, max_size=31))

@@ -9,7 +9,7 @@ from eosin.artefacts import Artefact
 from eosin.clip.augment import draw
 from eosin.clip.config import AugmentConfig
 from eosin.clip.image_store import ImageStore, Reading, fit
-from eosin.clip.pairs import Pairs, Wanted, check_labels, load_pairs
+from eosin.clip.pairs import Holders, Pairs, Wanted, check_labels, load_pairs
 from eosin.errors import ArtefactError, ConfigError, InputError
 
 
@@ -92,6 +92,17 @@ def test_hard_captions_are_kept_apart(tmp_path: Path, squares: Any) -> None:
     ]
 
 
+def test_hard_captions_are_known_with_all_labels_that_truly_say_them(tmp_path: Path, squares: Any) -> None:
+    first = replace(squares.pair(0), extra={"label": "red", "hard_captions": ["a green square", "no square"]})
+    other = replace(squares.pair(5), extra={"label": "verdant"})
+    nameless = replace(squares.pair(9), extra={})
+    pairs = load(squares.write(tmp_path / "data", [first, squares.pair(1), other, nameless]), tmp_path / "scratch")
+    holders = Holders(pairs.index, pairs.index.labels)
+    green, none = pairs.index.hard_of(np.array([0]), 2)[0]
+    red = int(pairs.index.held[0])
+    np.testing.assert_array_equal(holders.of(np.array([none, green, red, -1])), [[-1, -1], [1, 2], [-1, -1], [-1, -1]])
+
+
 def test_a_shard_that_is_gone_is_named(tmp_path: Path, squares: Any) -> None:
     data = squares.write(tmp_path / "data", [squares.pair(number) for number in range(4)])
     pairs = load(data, tmp_path / "scratch")
@@ -105,6 +116,19 @@ def test_one_usable_record_is_not_enough(tmp_path: Path, squares: Any) -> None:
     data = squares.write(tmp_path / "data", [squares.pair(0), squares.spoiled(squares.pair(1))])
     with pytest.raises(InputError, match=r"1 of 2 train records can be used \(truncated\)"):
         load(data, tmp_path / "scratch")
+
+
+def test_two_records_are_needed_though_none_was_refused(tmp_path: Path, squares: Any) -> None:
+    with pytest.raises(InputError, match=r"1 of 1 train records can be used; at least 2"):
+        load(squares.write(tmp_path / "data", [squares.pair(0)]), tmp_path / "scratch")
+
+
+def test_hard_captions_that_are_no_texts_are_a_reject_and_blank_ones_nothing(tmp_path: Path, squares: Any) -> None:
+    given: list[Any] = [7, ["ok", 5], {"a": "b"}, ["", "ok"], None]
+    records = [replace(squares.pair(number), extra={"hard_captions": hard}) for number, hard in enumerate(given)]
+    pairs = load(squares.write(tmp_path / "data", records), tmp_path / "scratch")
+    assert [(reject.key, reject.reason) for reject in pairs.rejects] == [(f"squares/train-{n}", "bad_hard_captions") for n in range(3)]
+    assert [pairs.texts[int(number)] for number in pairs.index.hard] == ["ok"]
 
 
 def test_positives_by_label_need_labels(tmp_path: Path, squares: Any) -> None:

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from eosin.clip.config import Positives
 from eosin.clip.relations import Keys, Rules, relate
 
 ALL = slice(None)
@@ -16,7 +18,7 @@ def keys(**more: torch.Tensor) -> Keys:
         "related": torch.tensor([[True, True], [True, True]]),
         **more,
     }
-    return Keys(**given)
+    return Keys(**{"holders": torch.empty((len(given["texts"]), 0), dtype=torch.int64), **given})
 
 
 def pairs(found: torch.Tensor) -> set[tuple[int, int]]:
@@ -47,6 +49,45 @@ def test_a_hard_caption_is_a_negative_of_its_own_image_and_an_empty_place_says_n
     positive, spared = relate(given, Rules("pair", ("group",)), ALL, ALL)
     assert pairs(positive) == {(i, 2 * i) for i in range(4)}
     assert pairs(spared) == {(1, 4), (2, 2), (2, 3), *((i, 5) for i in range(4))}
+
+
+RULES = ("pair", "same_caption", "same_caption_or_label", "same_disease")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_hard_caption_that_an_image_itself_holds_is_nothing_it_is_pushed_away_from(rule: Positives) -> None:
+    """Record 0 says 0 and is not 1, record 1 says 1 and is not 0; record 2 calls its own caption wrong."""
+    given = Keys(
+        held=torch.tensor([[0], [1], [2]]),
+        texts=torch.tensor([0, 1, 1, 0, 2, 2]),
+        hard=torch.tensor([False, True] * 3),
+        group=torch.arange(3),
+        label=torch.arange(3),
+        node=torch.arange(3),
+        related=torch.eye(3, dtype=torch.bool),
+        holders=torch.empty((6, 0), dtype=torch.int64),
+    )
+    positive, spared = relate(given, Rules(rule), ALL, ALL)
+    assert pairs(positive) == {(0, 0), (1, 2), (2, 4)}
+    assert pairs(spared) == {(0, 3), (1, 1), (2, 5)}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_hard_caption_of_an_images_label_or_disease_is_spared_where_that_is_the_rule(rule: Positives) -> None:
+    """Text 9 is hard for record 1 and the caption of a record elsewhere of label and disease 0, which are those of record 0."""
+    given = Keys(
+        held=torch.tensor([[0], [1]]),
+        texts=torch.tensor([0, -1, 1, 9]),
+        hard=torch.tensor([False, True] * 2),
+        group=torch.arange(2),
+        label=torch.arange(2),
+        node=torch.arange(2),
+        related=torch.eye(2, dtype=torch.bool),
+        holders=torch.tensor([[-1, -1], [-1, -1], [-1, -1], [7, 0]]),
+    )
+    spared = pairs(relate(given, Rules(rule), ALL, ALL)[1])
+    assert ((0, 3) in spared) == (rule in ("same_caption_or_label", "same_disease"))
+    assert (1, 3) not in spared
 
 
 def test_a_part_relates_as_it_does_in_the_whole() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,9 +41,11 @@ ONTOLOGY = "id,name,parents\nS,square,\nR,red,S\nG,green,S\nB,blue,S\nP,pale,S\n
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("given")
     (folder / "coca.json").write_text(json.dumps(COCA))
+    text = {"context_length": 16, "vocab_size": 320, "width": 32, "heads": 3, "layers": 1}
+    (folder / "heads.json").write_text(json.dumps({"embed_dim": 32, "vision_cfg": {**COCA["vision_cfg"]}, "text_cfg": text}))  # type: ignore[dict-item]
     (folder / "diseases").mkdir()
     (folder / "diseases/colours.csv").write_text(ONTOLOGY)
-    return {"coca": folder / "coca.json", "ontology": folder / "diseases"}
+    return {"coca": folder / "coca.json", "ontology": folder / "diseases", "heads": folder / "heads.json"}
 
 
 def accuracy(model: Artefact, squares: Any) -> float:
@@ -153,7 +156,7 @@ def watched(squares: Any, train: Train, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("watched")
     records = [squares.pair(number) for number in range(36)] + [squares.pair(number, "val") for number in range(12)]
     data = squares.write(folder / "data", records)
-    given = ("epochs=8", "positives=same_caption", "monitor.every=2", "monitor.metric=zero_shot", "monitor.prompt=a {name} square")
+    given = ("epochs=8", "positives=same_caption", "monitor.every=2", "monitor.metric=zero_shot", 'monitor.prompt="{H&E}: a {name} 100% {"')
     return train(data, folder / "clip", *given, "monitor.keep=best", "--tensorboard", str(folder / "curves")), folder
 
 
@@ -194,6 +197,73 @@ def test_groups_of_one_record_are_counted(pairs_artefact: Artefact, squares: Any
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        ["objective.spare=[group]"],
+        ["objective.name=siglip", "objective.spare=[group]"],
+        ["micro_batches=independent", "micro_batch=1"],
+        ["micro_batches=independent", "micro_batch=3", "objective.spare=[group]"],
+        ["positives=same_caption_or_label"],
+    ],
+)
+def test_a_run_in_which_nothing_can_be_learnt_is_no_success(settings: list[str], squares: Any, train: Train, tmp_path: Path) -> None:
+    records = [dataclasses.replace(squares.pair(number), group="g", extra={"label": "x"}) for number in range(12)]
+    with pytest.raises(ConfigError, match="nothing can be learnt"):
+        train(squares.write(tmp_path / "data", records), tmp_path / "out", "epochs=2", "batch_size=6", *settings)
+
+
+def test_batches_without_negatives_are_counted(squares: Any, train: Train, tmp_path: Path) -> None:
+    """Nine of ten records are of one group: of 5 pairs an epoch one has two groups."""
+    records = [dataclasses.replace(squares.pair(number), group="g" if number else "other") for number in range(10)]
+    model = train(squares.write(tmp_path / "data", records), tmp_path / "out", "epochs=2", "batch_size=2", "objective.spare=[group]")
+    lines = [json.loads(line) for line in (model.path / "metrics.jsonl").read_text().splitlines()]
+    assert model.manifest["results"]["batches_without_negatives"] == sum("without_negatives" in line for line in lines) == 8
+    assert all(("without_negatives" in line) == (line["grad_norm"] == 0) for line in lines)
+
+
+def test_captions_that_are_cut_after_rewording_are_counted(given: dict[str, Path], squares: Any, train: Train, tmp_path: Path) -> None:
+    long = given["ontology"].parent / "long"
+    long.mkdir()
+    (long / "colours.csv").write_text("id,name,parents\nS,square with a very long name that no context of sixteen holds,\nred,red,S\n")
+    data = squares.write(tmp_path / "data", [squares.pair(number) for number in range(12)])
+    settings = [f"ontology={long}", "disease.key=label", "disease.label_captions=1", "epochs=2"]
+    model = train(data, tmp_path / "out", *settings)
+    assert model.manifest["results"]["captions"] == {"distinct": 12, "truncated": 0, "reworded_truncated": 6}
+
+
+@pytest.fixture(scope="module")
+def stopped(squares: Any, train: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Path]:
+    """A run that was stopped before its first checkpoint, and its data."""
+    import eosin.clip.train as module
+
+    def stop(run: Any, batch: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    folder = tmp_path_factory.mktemp("stopped")
+    data = squares.write(folder / "data", [squares.pair(number) for number in range(12)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_train_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, folder / "out", "epochs=4")
+    return data, folder / "out"
+
+
+MADE = ("index.npz", "texts.bin", "texts.ends.npy", "rejects.parquet", "tokens.npy", "tokens.json")
+
+
+@pytest.mark.parametrize(("name", "gone"), [*((name, False) for name in MADE), *((name, True) for name in MADE[1:5])])
+def test_what_an_earlier_attempt_left_and_is_damaged_is_named(
+    name: str, gone: bool, stopped: tuple[Artefact, Path], train: Train, tmp_path: Path
+) -> None:
+    data, out = stopped
+    shutil.copytree(out, tmp_path / "out")
+    path = tmp_path / "out/_work" / name
+    path.unlink() if gone else path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ArtefactError, match=rf"damaged.*delete {tmp_path}/out/_work and run"):
+        train(data, tmp_path / "out", "epochs=4")
+
+
+@pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
         (["positives=same_disease"], ConfigError, "add ontology=FOLDER"),
@@ -209,11 +279,20 @@ def test_groups_of_one_record_are_counted(pairs_artefact: Artefact, squares: Any
         (["augment.mpp=[2, 1]"], ConfigError, "smallest and the largest"),
         (["augment.mpp=[0.5, 1]"], InputError, r"no_scale"),
         (["shuffle_window=3"], ConfigError, "at least batch_size"),
+        (["optimiser.clip_norm=-1"], ConfigError, "clip_norm >= 0"),
+        (["optimiser.weight_decay=-1"], ConfigError, "weight_decay and clip_norm"),
+        (["optimiser.betas=[1.5,2]"], ConfigError, r"betas in \[0, 1\)"),
+        (["optimiser.eps=-1"], ConfigError, "eps > 0"),
+        (["seed=-1"], ConfigError, "seed is a whole number from 0"),
+        (["architecture=HEADS"], InputError, "open_clip cannot build this model"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(
     settings: list[str], kind: type[Exception], message: str, given: dict[str, Path], pairs_artefact: Artefact, train: Train, tmp_path: Path
 ) -> None:
-    put = [setting.replace("ONTOLOGY", str(given["ontology"])).replace("COCA", str(given["coca"])) for setting in settings]
+    put = [
+        setting.replace("ONTOLOGY", str(given["ontology"])).replace("COCA", str(given["coca"])).replace("HEADS", str(given["heads"]))
+        for setting in settings
+    ]
     with pytest.raises(kind, match=message):
         train(pairs_artefact, tmp_path / "out", *put)

@@ -229,6 +229,14 @@ def test_a_text_tower_of_transformers_learns_and_opens_again(pairs_artefact: Art
         torch.testing.assert_close(encode_texts(ours, ids, 5), ours.encode_text(ids), atol=1e-5, rtol=1e-4)
     embedder = OpenClipEmbedder(EmbedderSpec(str(model.path), device="cpu"))
     assert embedder.embed_texts(["a red square"]).shape == (1, 32)
+    again = bert_folder(tmp_path / "bert")
+    for given in ((), (f"text_folder={again}",)):
+        with pytest.raises(ConfigError, match=rf"use start={model.path} instead of init"):
+            train(pairs_artefact, tmp_path / "thrown", f"init={model.path}", *given, *STILL)
+    with pytest.raises(ConfigError, match="leave text_folder out"):
+        train(pairs_artefact, tmp_path / "thrown", f"start={model.path}", f"text_folder={again}", *STILL)
+    on = train(pairs_artefact, tmp_path / "on", f"start={model.path}", "tokenizer.kind=init", *STILL)
+    assert on.manifest["results"]["started_from"] == "all weights"
 
 
 def test_what_cannot_be_started_from_is_named(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from eosin.clip.config import ClipTrainConfig, ObjectiveConfig
 from eosin.clip.distributed import World
 from eosin.clip.image_store import Reading
 from eosin.clip.pairs import Wanted, load_pairs
+from eosin.clip.relations import Rules, relate
 from eosin.clip.step import Stepper
 from eosin.clip.token_table import build_token_table
 from eosin.clip.tokens import settle_tokenizer
@@ -48,11 +50,16 @@ Make = Callable[..., tuple[Stepper, Batches]]
 def make(pairs_artefact: Artefact, tmp_path: Path) -> Make:
     """A stepper and the batches it takes, of 12 coloured squares each."""
 
-    def build(architecture: dict[str, Any] = ARCHITECTURE, **settings: Any) -> tuple[Stepper, Batches]:
+    def build(architecture: dict[str, Any] = ARCHITECTURE, *, hard: bool = False, **settings: Any) -> tuple[Stepper, Batches]:
         config = ClipTrainConfig(data="x", batch_size=12, **settings)
         folder = tmp_path / "model"
         folder.mkdir(exist_ok=True)
         pairs = load_pairs(pairs_artefact, Reading(40, "squash", 1 << 20), tmp_path, Wanted())
+        if hard:
+            index, following = pairs.index, np.roll(np.arange(len(pairs)), -1)
+            first = {"hard": index.held[index.starts[following]], "hard_starts": np.arange(len(pairs) + 1)}
+            shared = {"labels": index.labels // 2, "nodes": 3 * (index.labels // 2) + 1}
+            pairs = dataclasses.replace(pairs, index=dataclasses.replace(index, **first, **shared))
         given = COCA if config.objective.name == "coca" else architecture
         if config.objective.name == "siglip":
             given = {**given, "init_logit_bias": -10.0}
@@ -65,6 +72,17 @@ def make(pairs_artefact: Artefact, tmp_path: Path) -> Make:
         return Stepper(config, model.train(), torch.device("cpu"), World()), batches
 
     return build
+
+
+@pytest.mark.parametrize("rule", ["pair", "same_caption_or_label", "same_disease"])
+def test_a_batch_knows_the_hard_captions_that_hold_for_an_image_of_it(rule: Any, make: Make) -> None:
+    """The next record's first caption is each one's hard one; captions tell four colours, labels and diseases two pairs of them."""
+    batch = make(hard=True, positives=rule, objective=ObjectiveConfig(hard_captions=1))[1].batch(0)
+    spared = relate(batch.keys, Rules(rule), slice(None), slice(None))[1]
+    of_image = torch.from_numpy(batch.numbers % 4)
+    said = (of_image + 1) % 4
+    alike = (of_image[:, None] == said) if rule == "pair" else (of_image[:, None] // 2 == said // 2)
+    assert torch.equal(spared[:, 1::2], alike)
 
 
 def gradient(stepper: Stepper, batches: Batches, step: int = 1) -> tuple[dict[str, torch.Tensor], dict[str, float]]:

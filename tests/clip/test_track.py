@@ -57,5 +57,5 @@ def test_weights_and_biases_is_told_the_same_and_closed_even_after_an_error(monk
 
 def test_without_it_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(MissingDependency, match="wandb"):
+    with pytest.raises(MissingDependency, match=r"pip install wandb$"):
         Tracker("", "pathology", 0)
