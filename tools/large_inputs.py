@@ -126,7 +126,7 @@ def main() -> None:
                 found.append(cost(last, name, time.monotonic() - begun, watch))
     print_table(found)
     if options.png:
-        draw(watch, f"three large inputs, {options.workers} workers", options.png)
+        draw(watch, f"large inputs ({', '.join(options.only)}), {options.workers} workers", options.png)
     print(json.dumps({"tool": "large_inputs", "share": options.share, "inputs": found, "platform": platform.platform()}, sort_keys=True))
 
 

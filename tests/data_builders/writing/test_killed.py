@@ -45,7 +45,8 @@ def start(recipe: Any, captioned: Any, server: Any, kit: Any, tmp_path: Path) ->
 
     def run(out: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "eosin.cli", "build", str(path), "--out", str(out), "--workers", "1"]
-        return subprocess.Popen(command, stderr=subprocess.PIPE)
+        # A test run started in the background may ignore Ctrl-C, which its children would inherit.
+        return subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     return run
 
