@@ -75,9 +75,12 @@ class Ontology:
         words = _plain(text).split()
         for length in range(min(self._longest, len(words)), 0, -1):
             for start in range(len(words) - length + 1):
-                found = self._names.get(" ".join(words[start : start + length]), -1)
-                if found >= 0:
-                    return found
+                signed = words[start : start + length]
+                # A sign that is no part of a name is a dash of the sentence: "adenocarcinoma- low grade".
+                for name in (signed, [word.rstrip("+-") for word in signed]):
+                    found = self._names.get(" ".join(name), -1)
+                    if found >= 0:
+                        return found
         return -1
 
     def related(self, first: int, second: int) -> bool:

@@ -146,10 +146,12 @@ class Wanted:
     Attributes:
         scale: it must tell its microns a pixel.
         node: finds its disease.
+        hard: its hard captions, if it tells any, must be texts.
     """
 
     scale: bool = False
     node: Callable[[ImageText], int] | None = None
+    hard: bool = False
 
 
 class _IndexBuilder:
@@ -263,7 +265,7 @@ def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, 
         return Reject(record.id, error.reason, error.message)
     if not captions:
         return Reject(record.id, "no_caption", "the record has no caption, or only blank ones")
-    if _hard_captions(record) is None:
+    if wanted.hard and _hard_captions(record) is None:
         return Reject(record.id, "bad_hard_captions", "extra.hard_captions is neither a text nor a list of texts")
     if not wanted.scale:
         return image, captions, (np.nan, np.nan)
@@ -276,12 +278,12 @@ def _look(record: ImageText, reading: Reading, wanted: Wanted) -> tuple[Pixels, 
 
 
 def _hard_captions(record: ImageText) -> list[str] | None:
-    """The texts of `extra.hard_captions`; None where it is something else."""
+    """The texts of `extra.hard_captions`, blanks and nulls left out; None where it is something else."""
     told = record.extra.get("hard_captions") or []
     texts = [told] if isinstance(told, str) else told
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, list) or not all(isinstance(text, str | None) for text in texts):
         return None
-    return [text for text in texts if text.strip()]
+    return [text for text in texts if text and text.strip()]
 
 
 def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:

@@ -50,7 +50,8 @@ class Stepper:
         self._rules = Rules(config.positives, config.objective.spare)
         self._captions = config.objective.name == "coca"
         self._convolves = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
-        if config.micro_batches == "independent" and config.micro_batch == 1 and world.size == 1:
+        one_by_one = config.micro_batches == "independent" and config.micro_batch == 1 and world.size == 1
+        if one_by_one and not self._captions and not config.objective.hard_captions:
             raise ConfigError(
                 "micro_batch is 1 and micro_batches independent: each image is a batch of its own without a negative, and nothing can be "
                 "learnt; take micro_batches=cached, or a larger micro_batch"

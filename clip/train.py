@@ -184,7 +184,9 @@ def _prepare(
 ) -> tuple[Pairs, dict[str, Any]]:
     """The records, and the architecture with its tokenizer, from an earlier attempt where there was one."""
     finder = node_finder(diseases.ontology, config.disease) if diseases is not None else None
-    pairs = load_pairs(sources.data, reading, scratch, Wanted(bool(config.augment.mpp), finder), sources.more)
+    pairs = load_pairs(
+        sources.data, reading, scratch, Wanted(bool(config.augment.mpp), finder, config.objective.hard_captions > 0), sources.more
+    )
     if config.positives == "same_caption_or_label":
         check_labels(pairs.index)
     if diseases is None and (config.positives == "same_disease" or "hypernyms" in config.objective.spare):

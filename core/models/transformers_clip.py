@@ -176,6 +176,8 @@ class TransformersEmbedder(TwoTowerEmbedder):
         if self._read == "mean":
             mean: torch.Tensor = output.last_hidden_state.mean(dim=1)
             return mean
+        if self._read == "pooler" and output.pooler_output is None:
+            raise InputError(f"{self._spec.path}: its config.json leaves out the head that pools, without which it gives no vector")
         return _pooled(output, class_token=self._read == "class")
 
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:

@@ -24,6 +24,7 @@ _SHORTEST_STEM = 3
 # "3+" is not "3-", but "high-grade" is "high grade".
 _SIGNS = re.compile(r"[+<>≤≥=±~]|(?<![^\W_])[-−–]|[-−–](?![^\W_])")
 _LETTERED = re.compile(r"\(?([A-Da-d1-4])[.):]\)?\s+(?=\S)")
+_GENUS = re.compile(r"[A-Z]\.\s+[a-z]")
 _LONGEST_SHARE = 2.0
 
 
@@ -83,6 +84,8 @@ def check_dialogue(turns: Sequence[tuple[str, str]]) -> None:
 def bare_options(options: Sequence[str]) -> list[str]:
     """Options without the letters or numbers, A to D, that each of them stands behind: they are shuffled later.
 
+    Among options that all begin with a capital, "C. albicans" is a species.
+
     Raises:
         Refused: `lettered_options`: only some have one, or two have the same.
     """
@@ -91,6 +94,9 @@ def bare_options(options: Sequence[str]) -> list[str]:
     if not marks:
         return list(options)
     if sorted(marks) not in (list("ABCD"), list("1234")):
+        marked = [option for option, match in zip(options, found, strict=True) if match]
+        if all(option[:1].isupper() for option in options) and all(map(_GENUS.match, marked)):
+            return list(options)
         raise Refused("lettered_options", "Write the options without letters or numbers before them; the places are given later")
     return [option[match.end() :] for option, match in zip(options, found, strict=True) if match]
 

@@ -118,7 +118,7 @@ class Writer:
         for number in range(1, self.config.answers + 1):
             answer = self._answer(prompt, chat)
             if answer.finish not in ("stop", "length", *_FILTERED):
-                # The server's way of speaking: asked again, it says the same and costs the same.
+                # Mostly the server's way of speaking: asked again, it says the same and costs the same.
                 raise Refused(
                     "unknown_finish", f"The server ended the answer with {answer.finish!r}; known are stop, length, content_filter"
                 )

@@ -210,6 +210,14 @@ def test_a_tower_of_transformers_gives_the_vector_of_its_kind_each_time(kind: st
     assert np.abs(first[0] - first[2]).max() > 1e-3
 
 
+def test_a_siglip_without_the_head_that_pools_is_refused(tmp_path: Path) -> None:
+    config = AutoConfig.for_model("siglip_vision_model", **SIZES, intermediate_size=64, vision_use_head=False)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    processor(tmp_path, image_processor_type="ViTImageProcessor", size={"height": 28, "width": 28}, resample=3)
+    with pytest.raises(InputError, match="leaves out the head that pools"):
+        embedder(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["siglip2_vision_model", "hiera", "chinese_clip"])
 def test_a_kind_whose_vector_is_not_written_down_is_refused(kind: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))

@@ -146,6 +146,7 @@ def test_letters_of_all_scripts_and_signs_at_a_words_end_tell_diseases_apart() -
     assert found.find("cml bcr abl1\u207b") == 4, "a raised minus is one"
     assert found.find("SJO\u0308GREN") == 6
     assert found.notes == ()
+    assert found.find_in("αβ T-cell lymphoma- high grade") == 1, "a dash of the sentence"
 
 
 def test_two_diseases_of_one_name_are_said() -> None:

@@ -124,11 +124,13 @@ def test_two_records_are_needed_though_none_was_refused(tmp_path: Path, squares:
 
 
 def test_hard_captions_that_are_no_texts_are_a_reject_and_blank_ones_nothing(tmp_path: Path, squares: Any) -> None:
-    given: list[Any] = [7, ["ok", 5], {"a": "b"}, ["", "ok"], None]
+    given: list[Any] = [7, ["ok", 5], {"a": "b"}, ["", None, "ok"], None]
     records = [replace(squares.pair(number), extra={"hard_captions": hard}) for number, hard in enumerate(given)]
-    pairs = load(squares.write(tmp_path / "data", records), tmp_path / "scratch")
+    data = squares.write(tmp_path / "data", records)
+    pairs = load(data, tmp_path / "scratch", hard=True)
     assert [(reject.key, reject.reason) for reject in pairs.rejects] == [(f"squares/train-{n}", "bad_hard_captions") for n in range(3)]
     assert [pairs.texts[int(number)] for number in pairs.index.hard] == ["ok"]
+    assert load(data, tmp_path / "unread").rejects == (), "a column that the recipe does not use costs no record"
 
 
 def test_positives_by_label_need_labels(tmp_path: Path, squares: Any) -> None:

@@ -169,7 +169,15 @@ def test_letters_before_some_options_are_refused(options: list[str]) -> None:
         bare_options(options)
 
 
-@pytest.mark.parametrize("options", [["E. coli", "S. aureus", "H. pylori", "K. rhinoscleromatis"], ["1.5 mm", "2.5 mm", "B cell", "A"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["E. coli", "S. aureus", "H. pylori", "K. rhinoscleromatis"],
+        ["C. albicans", "H. capsulatum", "A. fumigatus", "B. dermatitidis"],
+        ["C. albicans", "Aspergillus", "Mucor", "Rhizopus"],
+        ["1.5 mm", "2.5 mm", "B cell", "A"],
+    ],
+)
 def test_other_letters_and_numbers_stay_in_options(options: list[str]) -> None:
     assert bare_options(options) == options
 
