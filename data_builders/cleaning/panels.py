@@ -78,7 +78,8 @@ class NotSplit:
     """Why a caption was left whole.
 
     `no_labels`: it is of one picture. `one_label`: there is no second one. `labels_follow_text`: "glands (A) and stroma (B)" cannot be cut
-    without a grammar. `empty_panel`: nothing is said of one of them. `gap`: a letter is left out, so that nobody knows whose text it is.
+    without a grammar. `empty_panel`: nothing is said of one of them. `gap`: a letter is left out, so that nobody knows whose text it is; a
+    legend's letters make none.
     """
 
     reason: NotSplitReason
@@ -105,16 +106,21 @@ Chain = list[tuple[re.Match[str], tuple[str, ...]]]
 
 
 def _letters(caption: str, pattern: re.Pattern[str]) -> Chain | NotSplit:
-    """The labels that run on from A; others (a panel named again in another's text) are text, but for one that skips a letter: a `gap`."""
+    """The labels that run on from A; others (a panel named again in another's text, the marks of a legend) are text, but for one that skips
+    letters as a panel would: a `gap`."""
     chain: Chain = []
     upcoming, capital = "A", False
-    for match in pattern.finditer(caption):
+    matches = list(pattern.finditer(caption))
+    for number, match in enumerate(matches):
         written = match.group(1)
         labels = _expand(written)
         if not labels or (chain and written[0].isupper() != capital) or (chain and pattern is _BRACKETED and _is_reference(caption, match)):
             continue
         if labels[0] != upcoming:
-            if chain and labels[0] > upcoming and _opens_part(caption, match, chain[0][0]):
+            # "T: tumour; S: stroma" at the end is a legend: a panel is the next but one, or has others behind it.
+            opens = chain and labels[0] > upcoming and _opens_part(caption, match, chain[0][0])
+            near = ord(labels[0]) == ord(upcoming) + 1 or len(labels) > 1
+            if opens and (near or _runs_on(caption, labels[-1], matches[number + 1 : number + 2], chain[0][0])):
                 return NotSplit("gap")
             continue
         capital = written[0].isupper()
@@ -123,6 +129,11 @@ def _letters(caption: str, pattern: re.Pattern[str]) -> Chain | NotSplit:
             break
         upcoming = chr(ord(labels[-1]) + 1)
     return chain
+
+
+def _runs_on(caption: str, letter: str, behind: list[re.Match[str]], first: re.Match[str]) -> bool:
+    """Whether the label behind opens a part too, and is the next letter."""
+    return any(_expand(match.group(1))[:1] == (chr(ord(letter) + 1),) and _opens_part(caption, match, first) for match in behind)
 
 
 def _is_reference(caption: str, match: re.Match[str]) -> bool:

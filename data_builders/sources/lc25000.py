@@ -87,7 +87,7 @@ class LC25000(ImageTree[LC25000Options]):
         told = self._listed.of(found)
         if told is None:
             raise Refused("no_group", "the groups file does not name it: it may be a copy of a tile of any split")
-        told.check_label(label, "its folder")
+        told.check_label(label, "its folder", CLASSES)
         return Place(label, told.group, told.split)
 
     def absent(self) -> Iterable[tuple[str, Refused]]:

@@ -106,7 +106,7 @@ class Osteosarcoma(ImageTree[OsteosarcomaOptions]):
         listed = self._splits.of(found)
         called = self._class(found)
         if listed is not None:
-            listed.check_label(called, "the release")
+            listed.check_label(called, "the release", self.classes)
         label = self._label(called)
         told = matched(r"(?i)^(Case[- ]?\d+|P\d+)(?!\d)", found.stem, "the patient (Case-3-..., P9-...)").group(1)
         patient = self._aliases.get(told.upper(), told)

@@ -44,13 +44,14 @@ class ListedImages(Generic[T]):
         """What the table says of a file; None where it does not name it.
 
         Raises:
-            Refused: `listed_twice`: several rows name it.
+            Refused: `listed_twice`: several rows name it, and do not say the same.
         """
         parts = _parts(found.path)
         rows = [row for row in self._by_name.get(parts[-1], ()) if _same(row[1], parts)]
         self._met.update(name for name, _, _ in rows)
-        if len(rows) > 1:
-            raise Refused("listed_twice", f"{len(rows)} rows of the table name it")
+        # A row that was copied takes nothing from the image: only rows that differ leave open which of them holds.
+        if any(row[2] != rows[0][2] for row in rows):
+            raise Refused("listed_twice", f"{len(rows)} rows of the table name it, and do not say the same")
         return rows[0][2] if rows else None
 
     def absent(self) -> Iterator[tuple[str, Refused]]:

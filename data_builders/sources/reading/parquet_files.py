@@ -75,14 +75,19 @@ def class_names(path: Path) -> dict[str, list[str]]:
     """
     try:
         told = parsed((pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}"))
-        features = told["info"]["features"]
-        found = {column: feature.get("feature", feature) for column, feature in features.items()}
-        return {column: list(feature["names"]) for column, feature in found.items() if feature.get("_type") == "ClassLabel"}
+        features = told["info"]["features"].items()
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     except (ValueError, LookupError, TypeError, AttributeError):
         # Metadata of another form tells nothing.
         return {}
+    found = {}
+    for column, feature in features:
+        # Other columns hold lists of features, or have a form of their own: these have no class names, and take none from the rest.
+        inner = feature.get("feature", feature) if isinstance(feature, Mapping) else None
+        if isinstance(inner, Mapping) and inner.get("_type") == "ClassLabel" and isinstance(inner.get("names"), list):
+            found[column] = list(inner["names"])
+    return found
 
 
 def need_fields(path: Path, *wanted: str) -> None:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from eosin.data_builders.sources.reading.tables import check_names, row_sections, section_rows
+from eosin.data_builders.sources.reading.tables import own_names, row_sections, section_rows
 from eosin.errors import InputError, MissingDependency
 
 _LIMIT = 1 << 28
@@ -16,7 +16,7 @@ def sheet_rows(path: Path) -> Iterator[dict[str, str]]:
     """The rows of the first sheet of an .xlsx file, or of a CSV, as text; the first row names the columns.
 
     Raises:
-        InputError: damaged, over 256 MB when unpacked, or two columns are called the same.
+        InputError: damaged, over 256 MB when unpacked.
         MissingDependency: openpyxl is absent.
     """
     if path.suffix.lower() != ".xlsx":
@@ -37,8 +37,7 @@ def sheet_rows(path: Path) -> Iterator[dict[str, str]]:
         raise InputError(f"{path}: not readable as an Excel sheet ({error}); fetch it again") from error
     try:
         rows = book.worksheets[0].iter_rows(values_only=True)
-        names = [_text(name) for name in next(rows, ())]
-        check_names(path, names)
+        names = own_names(path, [_text(name) for name in next(rows, ())])
         for cells in rows:
             values = [_text(cell) for cell in cells]
             if any(values):

@@ -18,7 +18,9 @@ from eosin.progress import say
 _FIELD_LIMIT = 1 << 27
 _DELIMITERS = ",\t;|"
 _BLOCK = 1 << 20
-_HEADER = re.compile(rb'(?:[^"\r\n]|"[^"]*")*(\r\n|\n|\r)')
+# A quote opens a field only where the field begins; "5\" long" is text.
+_QUOTED = re.compile(rb'(?<![^,\t;|\r\n])"(?:[^"]|"")*+(?:"|\Z)')
+_AGAIN = " (again, column "
 _BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
@@ -26,7 +28,7 @@ def row_sections(path: Path, name: str, splits: tuple[str, ...] = ("none",), siz
     """A CSV file cut into sections of `size` rows; the file is read through once.
 
     Raises:
-        InputError: no header or one that calls two columns the same, a quote that is never closed, or UTF-16.
+        InputError: no header, a quote that is never closed, or UTF-16.
     """
     start, offset, count = 0, 0, 0
     for place, _ in _rows(path, 0):
@@ -62,16 +64,25 @@ def value(row: dict[str, str], *names: str) -> str:
 
 
 def optional(row: dict[str, str], *names: str) -> str | None:
-    """Like `value`, or None."""
+    """Like `value`, or None.
+
+    Raises:
+        InputError: several columns are called so.
+    """
     lowered = {key.lower(): content for key, content in row.items()}
-    return next((lowered[name.lower()] for name in names if name.lower() in lowered), None)
+    found = next((name.lower() for name in names if name.lower() in lowered), None)
+    if found is None:
+        return None
+    if any(key.startswith(found + _AGAIN) for key in lowered):
+        raise InputError(f"several columns of the table are called {found}; give each a name of its own")
+    return lowered[found]
 
 
 def header_of(path: Path) -> list[str]:
     """The column names.
 
     Raises:
-        InputError: the file is empty, UTF-16, or calls two columns the same.
+        InputError: the file is empty or UTF-16.
     """
     return _header(path)[0]
 
@@ -80,29 +91,32 @@ def need_columns(path: Path, *wanted: Sequence[str]) -> None:
     """Each of `wanted` is a column under one of its names.
 
     Raises:
-        InputError: one is missing.
+        InputError: one is missing, or there several times.
     """
     header = header_of(path)
     lowered = {name.lower() for name in header}
     missing = [" or ".join(names) for names in wanted if not any(name.lower() in lowered for name in names)]
     if missing:
         raise InputError(f"{path}: the column {', '.join(missing)} is missing; there are: {', '.join(header)}")
-
-
-def check_names(path: Path, names: Sequence[str]) -> None:
-    """Each column has a name of its own; those without a name do not count.
-
-    Raises:
-        InputError: two have the same.
-    """
-    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    read = [next(name.lower() for name in names if name.lower() in lowered) for names in wanted]
+    twice = [name for name in read if any(other.startswith(name + _AGAIN) for other in lowered)]
     if twice:
         raise InputError(f"{path}: several columns are called {', '.join(twice)}; give each a name of its own")
 
 
+def own_names(path: Path, names: Sequence[str]) -> list[str]:
+    """The names, with a later column of the same name under one of its own: `optional` and `need_columns` tell by it that the name is
+    doubled. A doubled column that nothing reads does no harm, so that it is only a warning. Those without a name stay as they are."""
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        say(f"warning: {path}: several columns are called {', '.join(twice)}")
+    return [f"{name}{_AGAIN}{place + 1})" if name and name in names[:place] else name for place, name in enumerate(names)]
+
+
 @functools.lru_cache(maxsize=32)
 def _form(path: Path) -> tuple[str, bytes]:
-    """The encoding, and the end of a line as the header has it: old Macs end lines with a carriage return alone.
+    """The encoding, and the end of a line: a carriage return where no line ends otherwise, as on old Macs. Python's csv writer makes
+    `\\r\\r\\n` in Windows' text mode, and a header may have another end than the rows: the line feed decides there.
 
     Raises:
         InputError: UTF-16 or UTF-32.
@@ -112,8 +126,8 @@ def _form(path: Path) -> tuple[str, bytes]:
         block = file.read(_BLOCK)
         if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise InputError(f"{path}: its byte order mark says UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)")
-        ending = _HEADER.match(block)
-        end = b"\r" if ending and ending[1] == b"\r" else b"\n"
+        unquoted = _QUOTED.sub(b"", block.removeprefix(codecs.BOM_UTF8))
+        end = b"\r" if b"\r" in unquoted and b"\n" not in unquoted else b"\n"
         try:
             while block:
                 decoder.decode(block)
@@ -165,8 +179,7 @@ def _header(path: Path) -> tuple[list[str], str, int]:
         names = [_BREAK.sub(" ", name.strip()) for name in next(csv.reader(iter(lines), delimiter=delimiter, strict=True))]
     except csv.Error as error:
         raise InputError(f"{path}: its header is not readable ({error}); mend its quotes and line ends") from error
-    check_names(path, names)
-    return names, delimiter, lines.read
+    return own_names(path, names), delimiter, lines.read
 
 
 def _rows(path: Path, offset: int) -> Iterator[tuple[int, dict[str, str]]]:

@@ -31,6 +31,10 @@ def parts(caption: str) -> list[tuple[str, str]]:
         ("Left: glands\nRight: fat", [("left", "glands"), ("right", "fat")]),
         ("(A) Low; (B) vessel (V) and nerve (N).", [("A", "Low"), ("B", "vessel (V) and nerve (N).")]),
         ("A. Glands. B. Pus. E. coli are seen.", [("A", "Glands."), ("B", "Pus. E. coli are seen.")]),
+        ("A: Low power. B: High power. T: tumour; S: stroma.", [("A", "Low power."), ("B", "High power. T: tumour; S: stroma.")]),
+        ("A, Skin biopsy. B, Immunostain. V, vessel.", [("A", "Skin biopsy."), ("B", "Immunostain. V, vessel.")]),
+        ("(A) HE stain; (B) CD20. (O) oil immersion", [("A", "HE stain"), ("B", "CD20. (O) oil immersion")]),
+        ("(A) Low power; (B) high power. Arrows, (N) necrosis.", [("A", "Low power"), ("B", "high power. Arrows, (N) necrosis.")]),
         ("(A) Glands. (B) Stroma as in (D).", [("A", "Glands."), ("B", "Stroma as in (D).")]),
     ],
 )
@@ -60,6 +64,8 @@ def test_a_panel_is_told_with_what_is_said_of_all() -> None:
         ("(A) Glands. (C) Stroma.", "gap"),
         ("(a) Glands, (b) stroma and (d) necrosis.", "gap"),
         ("A, glands. B, stroma. D, necrosis.", "gap"),
+        ("A, glands. B, stroma. E, necrosis. F, fat.", "gap"),
+        ("(A) Glands; (B) stroma; (E-F) necrosis.", "gap"),
     ],
 )
 def test_what_cannot_be_split_says_why(caption: str, reason: str) -> None:

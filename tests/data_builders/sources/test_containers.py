@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eosin.data_builders.sources.reading import json_files
 from eosin.data_builders.sources.reading.image_files import ImageFiles
 from eosin.data_builders.sources.reading.json_files import BROKEN, document, elements, list_sections, section_elements
-from eosin.data_builders.sources.reading.tables import header_of, row_sections, section_rows
+from eosin.data_builders.sources.reading.tables import header_of, need_columns, optional, row_sections, section_rows
 from eosin.data_builders.sources.source import Refused
 from eosin.errors import InputError
 
@@ -73,7 +73,7 @@ def test_json_lines_are_read_from_any_section(file: Path, content: list[Any], si
     rows=st.lists(st.tuples(cells, cells, cells), min_size=1),
     size=st.integers(1, 4),
     delimiter=st.sampled_from(",;\t"),
-    ending=st.sampled_from(["\n", "\r\n", "\r"]),
+    ending=st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"]),
     mark=st.booleans(),
     names=st.sampled_from([("one", "two", "three"), ("one", "two\nlines", "three"), ("one", "", "")]),
 )
@@ -128,7 +128,6 @@ def test_a_quote_that_is_never_closed_is_an_error(file: Path) -> None:
     ("content", "message"),
     [
         ("one,two\na,b\n".encode("utf-16"), "says UTF-16; save it as UTF-8"),
-        (b"one,two,one,,\na,b,c,,\n", "several columns are called one"),
         (b'"one,two\na,b\n', "its header is not readable"),
         (b"one,two\rthree\na,b\n", "a quote that is not closed|its header is not readable"),
     ],
@@ -171,3 +170,30 @@ def test_images_are_found_in_folders_and_archives_and_nowhere_else(tmp_path: Pat
         "path_outside",
         "image_missing",
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"path,group\r\r\na.png,1\r\r\nb.png,2\r\r\n",
+        b"path,group\r\na.png,1\nb.png,2\n",
+        b'path,"group"\ra.png,1\rb.png,"2\n"\r',
+    ],
+)
+def test_a_carriage_return_ends_lines_only_where_no_line_feed_does(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    [section] = row_sections(file, "x")
+    assert [row for _, row in section_rows(file, section)] == [{"path": "a.png", "group": "1"}, {"path": "b.png", "group": "2"}]
+
+
+def test_a_doubled_column_is_refused_only_where_it_is_read(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("path,group,note,note\na.png,1,x,y\n")
+    need_columns(file, ("path",), ("group",))
+    assert "several columns are called note" in capsys.readouterr().err
+    [section] = row_sections(file, "x")
+    [(_, row)] = section_rows(file, section)
+    assert (optional(row, "path"), optional(row, "group")) == ("a.png", "1")
+    with pytest.raises(InputError, match="several columns of the table are called note"):
+        optional(row, "Note")
+    with pytest.raises(InputError, match="several columns are called note"):
+        need_columns(file, ("path",), ("note",))

@@ -64,3 +64,14 @@ def test_a_torn_group_or_an_unknown_split_is_an_error(release: Path, read_source
     (release / "splits.csv").write_text(ROWS + row)
     with pytest.raises(InputError, match=message):
         read_source("lc25000", release)
+
+
+def test_a_copied_row_and_labels_in_the_authors_own_words_reject_nothing(release: Path, read_source) -> None:
+    rows = ["colonca1.jpeg,Colon adenocarcinoma,val,g1"] * 2 + ["colonn1.jpeg,Colon_N,train,g2", "lungn1.jpeg,lung_aca,train,g3"]
+    (release / "splits.csv").write_text("\n".join(["path,label,split,group,note,note", *(f"{row},," for row in rows)]))
+    built = read_source("lc25000", release)
+    assert {(record.label, record.group, record.split) for record in built.records} == {
+        ("colon_aca", "g1", "val"),
+        ("colon_n", "g2", "train"),
+    }
+    assert list(built.rejects.values()) == ["label_conflict"]

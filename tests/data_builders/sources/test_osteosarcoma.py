@@ -126,3 +126,13 @@ def test_every_tile_in_class_folders_is_read(class_folders: Path, read_source) -
     built = read_source("osteosarcoma", class_folders)
     assert len(built.records) == len(list(class_folders.glob("*/*.jpg")))
     assert not built.rejects
+
+
+def test_a_copied_row_and_a_label_in_the_authors_own_words_reject_nothing(tmp_path: Path, jpeg: Callable[..., bytes], read_source) -> None:
+    path = tmp_path / "in" / "Viable" / "Case-4-A17-7799-2.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(jpeg(1))
+    (tmp_path / "in" / "splits.csv").write_text("path,label,split,group\n" + f"Viable/{path.name},Living tumour,test,g1\n" * 2)
+    built = read_source("osteosarcoma", tmp_path / "in")
+    assert [(record.label, record.group, record.split) for record in built.records] == [("Viable", "g1", "test")]
+    assert not built.rejects

@@ -1,5 +1,6 @@
 """Parquet shards: every row in exactly one section, whatever the row groups."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eosin.data_builders.sources.reading.image_files import ImageFiles
-from eosin.data_builders.sources.reading.parquet_files import image_bytes, need_fields, parquet_sections, section_records
+from eosin.data_builders.sources.reading.parquet_files import class_names, image_bytes, need_fields, parquet_sections, section_records
 from eosin.data_builders.sources.source import Refused
 from eosin.errors import InputError
 
@@ -50,3 +51,17 @@ def test_a_cell_holds_bytes_or_names_a_file(tmp_path: Path, jpeg) -> None:
         with pytest.raises(Refused) as refused:
             image_bytes(cell, images)
         assert refused.value.reason == "image_missing"
+
+
+def test_a_column_of_another_form_takes_no_class_names_from_the_rest(tmp_path: Path) -> None:
+    label = {"names": ["benign", "malignant"], "_type": "ClassLabel"}
+    features = {
+        "objects": [{"bbox": {"_type": "Value"}}],
+        "boxes": {"feature": [{"_type": "Value"}], "_type": "Sequence"},
+        "odd": {"_type": "ClassLabel"},
+        "label": label,
+        "labels": {"feature": label, "_type": "Sequence"},
+    }
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table({"label": [1]}).replace_schema_metadata(told), tmp_path / "a.parquet")
+    assert class_names(tmp_path / "a.parquet") == {"label": ["benign", "malignant"], "labels": ["benign", "malignant"]}
