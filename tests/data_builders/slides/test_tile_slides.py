@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from eosin.artefacts import open_artefact
+from eosin.data_builders.slides import survey
 from eosin.data_builders.slides.coordinates import read_coordinates
 from eosin.data_builders.slides.listing import case_of, list_slides
 from eosin.errors import ConfigError, InputError
@@ -168,10 +169,14 @@ def test_a_column_that_is_a_slip_of_the_pen_or_no_outcome_is_an_error(archive: P
         list_slides(table)
 
 
-def test_a_column_called_like_a_measure_is_refused(archive: Path, build: Build) -> None:
+@pytest.mark.parametrize("name", ["levels", "density", "glass", "vendor"])
+def test_a_column_called_like_a_measure_is_refused_before_a_slide_is_opened(
+    archive: Path, build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     table = archive / "slides.csv"
-    table.write_text("slide,levels\nother.svs,3\n")
-    with pytest.raises(InputError, match="column 'levels'"):
+    table.write_text(f"slide,{name}\nother.svs,3\n")
+    monkeypatch.setattr(survey, "SlideReader", lambda *_: pytest.fail("a slide was opened"))
+    with pytest.raises(InputError, match=f"column '{name}'"):
         build(RECIPE, f"slides={table}")
 
 
