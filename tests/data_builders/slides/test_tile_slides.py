@@ -146,6 +146,13 @@ def test_further_columns_of_a_csv_go_to_extra(archive: Path, build: Build) -> No
     assert (extra["time"], extra["event"], extra["stage"], extra["vendor"]) == (12.0, 1, "II", "aperio")
 
 
+def test_words_of_their_own_are_further_columns_though_a_letter_away_from_a_known_one(archive: Path) -> None:
+    words = ("base", "cage", "Cause", "dime", "even", "events", "line", "map", "side", "slice", "slices", "tile", "tiles", "type")
+    table = archive / "slides.csv"
+    table.write_text(f"slide,{','.join(words)}\nother.svs{',x' * len(words)}\n")
+    assert list_slides(table).slides[0].extra == dict.fromkeys(words, "x")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
