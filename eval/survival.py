@@ -28,3 +28,11 @@ def time_and_event(facts: Mapping[str, Any], where: str) -> tuple[float, bool]:
     if not numbers or not math.isfinite(time) or time < 0 or event not in (0, 1):
         raise InputError(f"{where}: {_WANTED}; got time {json.dumps(time)} and event {json.dumps(event)}")
     return float(time), bool(event)
+
+
+def outcome_text(time: float, event: bool) -> str:
+    """Time and event as the answer of a prediction, which `time_and_event` reads again.
+
+    Rankings compare answers as text: 5 and 5.0 are one time and must be one text.
+    """
+    return json.dumps({"time": int(time) if float(time).is_integer() else time, "event": event})

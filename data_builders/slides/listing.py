@@ -11,7 +11,8 @@ CSV, one row a slide, `slide` wanted, the rest optional:
     time     a number of 0 or more: how long the patient was observed, in any unit; for survival
     event    1 where the event was seen at that time, 0 where not
 
-Further columns are carried along as text. One that is a letter away from a column above is a slip of the pen, and refused.
+Further columns are carried along as text. One that is a letter away from a column above is a slip of the pen, and refused,
+unless it is a word that tables do use, such as `side` or `tile`.
 
 `mpp_overrides` is a CSV with the columns slide (its path, or its name without suffix) and mpp (microns per pixel of level 0).
 """
@@ -41,6 +42,9 @@ _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])")
 _COLUMNS = ("slide", "case", "label", "split", "licence", "mpp", "time", "event")
 # Columns of the record itself: all others go to its `extra`.
 _OWN = _COLUMNS[:6]
+# A letter away from a known column, yet words that tables use: to refuse them would turn down a list without a slip. Plurals and
+# spellings of a known column are none of them, but for `events`, which may count.
+_WORDS = frozenset({"base", "cage", "care", "cast", "cause", "dime", "even", "events", "map", "side", "slice", "tile"})
 _EVENTS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
@@ -232,8 +236,8 @@ def read_csv(path: Path, wanted: tuple[str, ...], known: tuple[str, ...], *, fur
     unknown = [name for name in header if name not in known and not (further and name)]
     if lacking or unknown:
         raise InputError(f"{path}: its columns are {', '.join(header) or 'none'}; wanted: {', '.join(wanted)}; known: {', '.join(known)}")
-    for name in header:
-        if name not in known and (meant := next((column for column in known if _nearly(name.casefold(), column)), None)):
+    for name in (name for name in header if name not in known and name.casefold() not in _WORDS):
+        if meant := next((column for column in known if _nearly(name.casefold(), column)), None):
             raise InputError(f"{path}: is the column {name!r} meant as {meant!r}? Call it so, or by a name that is not so near")
     empty = [number for number, row in enumerate(rows, 2) if not all(row[name] for name in wanted)]
     if empty:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,11 @@ def survey_step(config: TileSlidesConfig, found: SlideList, refs: Any, paths: di
         refs: the inputs, as the plan names them.
         paths: where they lie.
         folder: the artefact's, for the overviews.
+
+    Raises:
+        InputError: a column of the list is called like a measure.
     """
+    _check_columns(found)
     order = sorted(range(len(found.slides)), key=lambda number: (SPLITS.index(found.slides[number].split), number))
     tasks = [Task("slides", number, number + 1, found.slides[number].split) for number in order]
     if found.rejects:
@@ -54,6 +58,28 @@ def survey_step(config: TileSlidesConfig, found: SlideList, refs: Any, paths: di
 
 
 _LIMITS = "Label and macro images are not read. Tissue is found by colour on an overview: it is a filter, no diagnosis."
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What is measured of a slide; its record's `extra` has these names beside the list's further columns."""
+
+    vendor: str
+    mpp_from: str
+    slide_says_mpp: float | None
+    levels: list[list[float]]
+    overview_downsample: float
+    glass: list[float]
+    density: float
+    tissue_mm2: float
+    unread_share: float
+
+
+def _check_columns(found: SlideList) -> None:
+    # Here and not where the records are made: a slow archive would be opened first, to fail on a name that is known before.
+    columns = {name for entry in found.slides for name in entry.extra}
+    if taken := sorted(columns & {field.name for field in fields(_Measured)}):
+        raise InputError(f"the slide list has the column {taken[0]!r}: what is measured of a slide is called so; give it another name")
 
 
 @dataclass(frozen=True)
@@ -105,25 +131,19 @@ class Survey:
             )
 
     def _extra(self, entry: SlideEntry, slide: SlideReader, overview: Overview, tissue: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        """What was measured, and what the list says further.
-
-        Raises:
-            InputError: a column of the list is called like a measure.
-        """
-        measured = {
-            "vendor": slide.vendor,
-            "mpp_from": "slide" if entry.mpp is None else "override",
-            "slide_says_mpp": slide.own_mpp,
-            "levels": [[level.width, level.height, level.downsample] for level in slide.levels],
-            "overview_downsample": overview.downsample,
-            "glass": list(glass_colour(overview.pixels, overview.state == HELD)),
-            "density": round(common_density(overview, tissue), 4),
-            "tissue_mm2": round(float(tissue.sum()) * (overview.mpp / 1000) ** 2, 3),
-            "unread_share": round(float((overview.state != HELD).mean()), 4),
-        }
-        if taken := sorted(measured.keys() & entry.extra.keys()):
-            raise InputError(f"the slide list has the column {taken[0]!r}: what is measured of a slide is called so; give it another name")
-        return {**measured, **entry.extra}
+        """What was measured, and what the list says further."""
+        measured = _Measured(
+            vendor=slide.vendor,
+            mpp_from="slide" if entry.mpp is None else "override",
+            slide_says_mpp=slide.own_mpp,
+            levels=[[level.width, level.height, level.downsample] for level in slide.levels],
+            overview_downsample=overview.downsample,
+            glass=list(glass_colour(overview.pixels, overview.state == HELD)),
+            density=round(common_density(overview, tissue), 4),
+            tissue_mm2=round(float(tissue.sum()) * (overview.mpp / 1000) ** 2, 3),
+            unread_share=round(float((overview.state != HELD).mean()), 4),
+        )
+        return {**vars(measured), **entry.extra}
 
     def _picture(self, slide: SlideReader, overview: Overview) -> Pixels:
         """What people look at: of a small slide, more than the few pixels that tissue is found on."""

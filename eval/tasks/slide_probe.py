@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from eosin.eval.metrics.concordance import concordance
 from eosin.eval.probes import Part, balanced, logistic
 from eosin.eval.prototypes import find_prototypes, over_prototypes
 from eosin.eval.slides import SlideFacts, slide_facts
-from eosin.eval.survival import time_and_event
+from eosin.eval.survival import outcome_text, time_and_event
 from eosin.eval.tasks.protocol import protocol_facts
 from eosin.eval.vectors import SlideReader, benchmark_of, model_of, refuse_shared_groups
 from eosin.numerics import Floats
@@ -162,7 +161,7 @@ class SlideProbing:
             benchmark=benchmark_of(self.data),
             condition="plain",
             task="slide_probe" if self.classes else "survival",
-            answer=str(slide.label) if self.classes else json.dumps(dict(zip(("time", "event"), _outcome(slide), strict=True))),
+            answer=str(slide.label) if self.classes else outcome_text(*_outcome(slide)),
             options=self.classes,
             reply=self.classes[int(np.argmax(scores))] if self.classes else f"{float(scores[0]):.6f}",
             finish_reason="argmax",

@@ -13,7 +13,7 @@ from eosin.artefacts import open_artefact
 from eosin.cli import main as eosin
 from eosin.data_builders.phantoms.pyramid import write_pyramid
 from eosin.errors import InputError
-from eosin.eval.survival import time_and_event
+from eosin.eval.survival import outcome_text, time_and_event
 from eosin.numerics import unit_rows
 from eosin.records import Embedding, Slide, Tile
 
@@ -55,6 +55,13 @@ def test_time_and_event_of_a_slide_list_are_scored_by_concordance(tmp_path: Path
 @pytest.mark.parametrize("event", [True, False, 0, 1, 1.0])
 def test_an_event_is_true_or_false_or_one_or_nought(event: object) -> None:
     assert time_and_event({"time": 0, "event": event}, "slide s") == (0.0, bool(event))
+
+
+@pytest.mark.parametrize(("time", "text"), [(5, "5"), (5.0, "5"), (0.0, "0"), (-0.0, "0"), (5.25, "5.25"), (1e16, "10000000000000000")])
+def test_one_time_is_one_text_and_reads_back(time: float, text: str) -> None:
+    answer = outcome_text(*time_and_event({"time": time, "event": 1}, "slide s"))
+    assert answer == f'{{"time": {text}, "event": true}}'
+    assert time_and_event(json.loads(answer), "slide s") == (time, True)
 
 
 @pytest.mark.parametrize("time", [None, "4", True, -1.0, float("nan"), float("inf")])

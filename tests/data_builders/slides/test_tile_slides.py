@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from eosin.artefacts import open_artefact
+from eosin.data_builders.slides import survey
 from eosin.data_builders.slides.coordinates import read_coordinates
 from eosin.data_builders.slides.listing import case_of, list_slides
 from eosin.errors import ConfigError, InputError
@@ -145,6 +146,13 @@ def test_further_columns_of_a_csv_go_to_extra(archive: Path, build: Build) -> No
     assert (extra["time"], extra["event"], extra["stage"], extra["vendor"]) == (12.0, 1, "II", "aperio")
 
 
+def test_words_of_their_own_are_further_columns_though_a_letter_away_from_a_known_one(archive: Path) -> None:
+    words = ("base", "cage", "Cause", "dime", "even", "events", "line", "map", "side", "slice", "slices", "tile", "tiles", "type")
+    table = archive / "slides.csv"
+    table.write_text(f"slide,{','.join(words)}\nother.svs{',x' * len(words)}\n")
+    assert list_slides(table).slides[0].extra == dict.fromkeys(words, "x")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -168,10 +176,14 @@ def test_a_column_that_is_a_slip_of_the_pen_or_no_outcome_is_an_error(archive: P
         list_slides(table)
 
 
-def test_a_column_called_like_a_measure_is_refused(archive: Path, build: Build) -> None:
+@pytest.mark.parametrize("name", ["levels", "density", "glass", "vendor"])
+def test_a_column_called_like_a_measure_is_refused_before_a_slide_is_opened(
+    archive: Path, build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     table = archive / "slides.csv"
-    table.write_text("slide,levels\nother.svs,3\n")
-    with pytest.raises(InputError, match="column 'levels'"):
+    table.write_text(f"slide,{name}\nother.svs,3\n")
+    monkeypatch.setattr(survey, "SlideReader", lambda *_: pytest.fail("a slide was opened"))
+    with pytest.raises(InputError, match=f"column '{name}'"):
         build(RECIPE, f"slides={table}")
 
 
